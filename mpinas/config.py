@@ -1,0 +1,241 @@
+"""From one YAML file to one frozen ``RunConfig``: every key known, every default written here.
+
+Comes in: the file's text and ``key=value`` overrides. Comes out: ``RunConfig``, or
+``ConfigurationFaults`` with all faults at once. The judgement of lower layers (does this layer
+kind exist, is this tuner known) comes in as callables; see :func:`build`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+from typing_extensions import Self
+
+SHRINK_IS_LATER = "the shrink has a section of its own, trial.shrink"
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are faults, values are never coerced."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class RangeDomain(Section):
+    """Numbers from ``min`` to ``max``, both included. Whole numbers if all of it is whole.
+
+    ``scale: log`` draws evenly in the logarithm; ``step`` keeps to ``min + k * step``.
+    """
+
+    min: int | float
+    max: int | float
+    step: int | float | None = Field(default=None, gt=0)
+    scale: Literal["linear", "log"] = "linear"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min must not be above max. Received: min={self.min}, max={self.max}")
+        if self.scale == "log" and self.min <= 0:
+            raise ValueError(f"a log scale needs min above 0. Received: min={self.min}")
+        if self.scale == "log" and self.step is not None:
+            raise ValueError(f"a log scale takes no step. Received: step={self.step}")
+        return self
+
+
+ChoiceValue = bool | int | float | str
+ChoiceDomain = Annotated[tuple[ChoiceValue, ...], Field(min_length=1)]
+DomainConfig = RangeDomain | ChoiceDomain | ChoiceValue
+"""A range, a list to choose from, or a single fixed value."""
+
+
+class ProblemConfig(Section):
+    """What is learned."""
+
+    name: str = Field(description="data set: digits, or arrays (a .npz given by path)")
+    path: str | None = Field(default=None, description="file with the data, where one is needed")
+    train_images: int | None = Field(
+        default=None, gt=0, description="use only so many training images, validation not counted"
+    )
+    validation: float = Field(
+        default=0.15,
+        gt=0,
+        description="held-out part of the training data: a share (below 1) or a number of images",
+    )
+
+    @model_validator(mode="after")
+    def _whole_number_of_images(self) -> Self:
+        if self.validation >= 1 and self.validation != int(self.validation):
+            raise ValueError(
+                "validation is a share below 1 or a whole number of images. "
+                f"Received: validation={self.validation}"
+            )
+        return self
+
+
+class HeadConfig(Section):
+    """The layers between the evolved part and the class logits."""
+
+    reduce: tuple[Literal["flatten", "global_average_pool"], ...] = Field(
+        default=("flatten", "global_average_pool"), min_length=1
+    )
+    layers: int = Field(default=1, ge=0, le=8, description="dense layers before the logits")
+    units: DomainConfig = Field(default=RangeDomain(min=32, max=256))
+
+
+class SpaceConfig(Section):
+    """What may be built."""
+
+    layers: dict[str, dict[str, DomainConfig]] = Field(
+        min_length=1, description="searchable layer kinds with the domains of their parameters"
+    )
+    merge: tuple[Literal["add", "concatenate"], ...] = Field(
+        default=("add", "concatenate"), min_length=1
+    )
+    head: HeadConfig = HeadConfig()
+    batch_norm: bool = Field(default=True, description="convolution, batch norm, ReLU")
+    max_module_layers: int = Field(default=4, ge=1)
+    max_blueprint_nodes: int = Field(default=6, ge=1)
+    max_parameters: int | None = Field(default=None, gt=0)
+    max_flops: int | None = Field(default=None, gt=0)
+    max_activation_mb: float | None = Field(
+        default=None, gt=0, description="of one training batch, all layer outputs in float32"
+    )
+
+
+class TunerConfig(Section):
+    """What every tuner has; each tuner adds keys of its own in ``tuners/<name>.py``."""
+
+    name: str
+    generations: int = Field(gt=0)
+    individuals: int = Field(gt=0, description="networks trained in each generation")
+
+
+FAILURE_KINDS = (
+    "raise",
+    "exit",
+    "os_exit",
+    "segfault",
+    "kill",
+    "memory",
+    "hang",
+    "nan",
+    "unserialisable",
+)
+
+
+class FakeSeconds(Section):
+    """How long a fake trial sleeps: log-normal, seeded by the trial."""
+
+    mean: float = Field(default=0.0, ge=0)
+    sigma: float = Field(default=0.0, ge=0, description="of the logarithm; 0 for always the mean")
+
+
+class FakeConfig(Section):
+    """Trials without Keras: for trying job scripts, for tests and benchmarks."""
+
+    seconds: FakeSeconds = FakeSeconds()
+    failures: dict[
+        Literal[
+            "raise",
+            "exit",
+            "os_exit",
+            "segfault",
+            "kill",
+            "memory",
+            "hang",
+            "nan",
+            "unserialisable",
+        ],
+        Annotated[float, Field(ge=0, le=1)],
+    ] = Field(default={}, description="odds of each kind of failure; their sum is at most 1")
+
+    @model_validator(mode="after")
+    def _odds(self) -> Self:
+        total = sum(self.failures.values())
+        if total > 1 + 1e-9:
+            raise ValueError(f"the odds add up to at most 1. Received: sum={total:g}")
+        return self
+
+
+class TrialConfig(Section):
+    """One trial. All of it defines the search."""
+
+    runner: Literal["keras", "fake"] = "keras"
+    epochs: int = Field(default=5, gt=0)
+    batch_size: int = Field(default=128, gt=0)
+    optimizer: Literal["adam", "sgd", "rmsprop", "adamw", "nadam"] = "adam"
+    learning_rate: RangeDomain | Annotated[float, Field(gt=0)] = Field(
+        default=RangeDomain(min=3e-4, max=3e-3, scale="log"),
+        description="one value for all, or a range that blueprints evolve in",
+    )
+    fitness: Literal["last", "best"] = Field(
+        default="last", description="validation accuracy after the last or in the best epoch"
+    )
+    threads: int = Field(default=1, gt=0, description="of each trial; part of what is searched")
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    jit_compile: bool = Field(default=False, description="XLA, on a GPU only")
+    steps_per_execution: int = Field(default=8, gt=0)
+    deterministic: bool = Field(default=False, description="deterministic kernels on a GPU")
+    time_limit_s: float | None = Field(default=None, gt=0)
+    memory_limit_mb: float | None = Field(
+        default=None, gt=0, description="resident memory of a trial, TensorFlow's 0.6 GB included"
+    )
+    save_weights: Literal["none", "best", "last_generation"] = "none"
+    fake: FakeConfig = FakeConfig()
+
+    @model_validator(mode="after")
+    def _learning_rate_is_positive(self) -> Self:
+        rate = self.learning_rate
+        if isinstance(rate, RangeDomain) and rate.min <= 0:
+            raise ValueError(f"learning_rate must be above 0. Received: min={rate.min}")
+        return self
+
+
+class RunSettings(Section):
+    """How the search is run. Nothing here changes what is found."""
+
+    workers: int = Field(default=1, gt=0, description="local workers, where there is no mpiexec")
+    walltime: str | None = Field(
+        default=None, description="HH:MM:SS; no trial is started that would end after it"
+    )
+    grace_s: float = Field(default=30.0, ge=0, description="time for an orderly end")
+    gpu_binding: Literal["auto", "env", "none"] = "auto"
+    gpus: int | None = Field(default=None, ge=0, description="a node; None: what is visible")
+    workers_per_gpu: int = Field(default=1, gt=0)
+    heartbeat_s: float = Field(default=10.0, gt=0, description="between signs of life on disk")
+
+    @model_validator(mode="after")
+    def _walltime(self) -> Self:
+        if self.walltime is not None:
+            parse_walltime_s(self.walltime)
+        return self
+
+
+class RunConfig(Section):
+    """One search, complete."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    problem: ProblemConfig
+    space: SpaceConfig
+    tuner: SerializeAsAny[TunerConfig]
+    trial: TrialConfig = TrialConfig()
+    run: RunSettings = RunSettings()
+
+
+def parse_walltime_s(text: str) -> float:
+    """Seconds of ``HH:MM:SS``, ``MM:SS`` or ``D-HH:MM:SS`` (Slurm's forms).
+
+    Raises:
+        ValueError: it is none of these, or no time at all.
+    """
+    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text)
+    if not match:
+        raise ValueError(f"walltime is HH:MM:SS. Received: walltime={text!r}")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    total_s = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    if total_s == 0:
+        raise ValueError(f"walltime must be above 0. Received: walltime={text!r}")
+    return float(total_s)

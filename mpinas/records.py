@@ -1,0 +1,287 @@
+"""The nouns that travel: what a trial is, what came of it, and what happens in between.
+
+Everything here is a frozen record with a JSON form in both directions. Nothing here knows
+genomes, Keras, MPI or files. ``TrialSpec`` goes out to a worker, ``TrialResult`` comes back;
+``Event`` is what an executor tells the search.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+ParameterValue = int | float | str | bool | tuple[int, ...]
+Shape = tuple[int, ...]
+"""Of a tensor, without the batch axis: ``(height, width, channels)`` or ``(units,)``."""
+
+Record = TypeVar("Record")
+
+
+@lru_cache(maxsize=None)
+def _adapter(record_type: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(record_type)
+
+
+def to_json(record: object) -> bytes:
+    """Serialises any record of this package. Floats keep every bit; the text is one line."""
+    return _adapter(type(record)).dump_json(record)
+
+
+def from_json(record_type: type[Record], text: bytes | str) -> Record:
+    """Reads what :func:`to_json` wrote.
+
+    Raises:
+        ValueError: the text is not JSON or not such a record.
+    """
+    return _adapter(record_type).validate_json(text)  # type: ignore[no-any-return]
+
+
+def to_plain(record: object) -> Any:
+    """The record as dictionaries, lists, numbers and strings, as they stand in JSON."""
+    return _adapter(type(record)).dump_python(record, mode="json")
+
+
+def from_plain(record_type: type[Record], value: Any) -> Record:
+    """Reads what :func:`to_plain` gave. Raises ValueError where it is not such a record."""
+    return _adapter(record_type).validate_python(value)  # type: ignore[no-any-return]
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON text that is equal for equal values: keys sorted, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerSpec:
+    """One layer of a network.
+
+    Attributes:
+        name: unique within the network; layers refer to each other by it.
+        kind: key into ``space.layers.LAYERS``.
+        inputs: names of the layers it reads, in order; empty for the input only.
+        parameters: Keras's own names (``filters``, ``kernel_size``, ``rate``, ...).
+    """
+
+    name: str
+    kind: str
+    inputs: tuple[str, ...] = ()
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSpec:
+    """A network, flat: enough to build it, with nothing about how it was found.
+
+    Attributes:
+        input_shape: ``(height, width, channels)`` of one image.
+        layers: in topological order; the first is the input, the last gives the class logits.
+    """
+
+    input_shape: tuple[int, int, int]
+    layers: tuple[LayerSpec, ...]
+
+    @cached_property
+    def hash(self) -> str:
+        """16 hexadecimal digits, equal for equal networks on every machine and version."""
+        return hashlib.sha256(canonical_json(to_plain(self))).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemSpec:
+    """What a trial learns.
+
+    Attributes:
+        name: of the problem, for people.
+        path: prepared HDF5 file (see ``problems.prepared``), absolute.
+        train_images: how many training images are used, validation not counted; None for all.
+        validation: share (below 1) or number (1 and above) of training images held out.
+        split_seed: seeds the split; the same for all trials of a search.
+    """
+
+    name: str
+    path: str
+    train_images: int | None
+    validation: float
+    split_seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialSpec:
+    """One network to be evaluated once.
+
+    Attributes:
+        trial_id: ``g003-t017``: generation 3, candidate 17.
+        candidate: the genotype as plain JSON; carried along, read by nobody below the tuner.
+        learning_rate: of this candidate (a blueprint carries it).
+        settings: the ``trial`` section of the configuration as plain JSON.
+        seed: of this trial's weights and batches, below 2**31.
+        predicted_cost: FLOPs x images x epochs, to start long trials first; no unit promised.
+        time_limit_s: wall time after which the child is killed; None for no limit.
+        memory_limit_mb: resident memory of the child after which it is killed; None for none.
+        weights_path: where to save the trained weights, or None.
+    """
+
+    trial_id: str
+    candidate: Mapping[str, Any]
+    network: NetworkSpec
+    problem: ProblemSpec
+    learning_rate: float
+    settings: Mapping[str, Any]
+    seed: int
+    predicted_cost: float = 0.0
+    time_limit_s: float | None = None
+    memory_limit_mb: float | None = None
+    weights_path: str | None = None
+
+
+class TrialStatus(str, enum.Enum):
+    """How a trial ended. ``INTERRUPTED`` is never journaled: such a trial is run again."""
+
+    COMPLETE = "complete"
+    FAILED = "failed"
+    INFEASIBLE = "infeasible"
+    INTERRUPTED = "interrupted"
+
+
+class Failure(str, enum.Enum):
+    """Why a trial failed. All but ``INFRASTRUCTURE`` are the candidate's own doing."""
+
+    OUT_OF_MEMORY = "oom"
+    NOT_A_NUMBER = "nan"
+    TIMEOUT = "timeout"
+    CRASH = "crash"
+    ERROR = "error"
+    INFRASTRUCTURE = "infrastructure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curves:
+    """One number an epoch, in order. Losses are cross entropies in nats, accuracies in 0..1."""
+
+    training_loss: tuple[float, ...] = ()
+    training_accuracy: tuple[float, ...] = ()
+    validation_loss: tuple[float, ...] = ()
+    validation_accuracy: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """What a network costs.
+
+    Attributes:
+        flops: of one image's forward pass: 2 x multiply-adds of convolution and dense layers.
+        parameters: all weights, batch-norm statistics included, as Keras counts them.
+        activations: values of all layer outputs for one image.
+    """
+
+    flops: int
+    parameters: int
+    activations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """Seconds of wall time, by phase. ``start_s`` is from the order to the child's first line."""
+
+    start_s: float = 0.0
+    build_s: float = 0.0
+    shrink_s: float = 0.0
+    train_s: float = 0.0
+    evaluate_s: float = 0.0
+    wall_time_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """Who ran a trial. ``rank`` counts workers from 1 (rank 0 searches); device e.g. ``cpu``."""
+
+    host: str
+    rank: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialResult:
+    """What came of a trial.
+
+    Attributes:
+        fitness: validation accuracy in 0..1, higher is better; None unless ``COMPLETE``.
+        costs: of the candidate's network; None where it could not be told.
+        shrunk_costs: after the shrink; None where nothing was shrunk.
+        widths: output channels by layer name, before the shrink.
+        error: the traceback or the reason, as text; empty for a complete trial.
+    """
+
+    trial_id: str
+    network_hash: str
+    status: TrialStatus
+    failure: Failure | None = None
+    fitness: float | None = None
+    curves: Curves = Curves()
+    costs: Costs | None = None
+    shrunk_costs: Costs | None = None
+    widths: Mapping[str, int] = field(default_factory=dict)
+    times: Times = Times()
+    worker: Worker | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""
+
+    def __post_init__(self) -> None:
+        complete = self.status is TrialStatus.COMPLETE
+        if complete != (self.fitness is not None and math.isfinite(self.fitness)):
+            raise ValueError(
+                f"TrialResult {self.trial_id}: exactly a complete trial has a finite fitness. "
+                f"Received: status={self.status.value}, fitness={self.fitness}."
+            )
+        if (self.status is TrialStatus.FAILED) != (self.failure is not None):
+            raise ValueError(
+                f"TrialResult {self.trial_id}: exactly a failed trial has a failure class. "
+                f"Received: status={self.status.value}, failure={self.failure}."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """A worker has begun the trial."""
+
+    trial_id: str
+    worker: Worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """An epoch has ended in a running trial. ``epoch`` counts from 1."""
+
+    trial_id: str
+    epoch: int
+    epochs: int
+    loss: float
+    accuracy: float
+    validation_accuracy: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A trial has ended, one way or another."""
+
+    result: TrialResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerLost:
+    """A worker is gone or set aside; ``trial_id`` is the trial it had, to be run again."""
+
+    worker: Worker
+    trial_id: str | None
+    reason: str
+
+
+Event = Started | Progress | Finished | WorkerLost

@@ -1,0 +1,1 @@
+"""What may be built: domains of parameters, layer kinds, and the search space made of them."""
