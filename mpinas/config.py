@@ -13,8 +13,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
 from typing_extensions import Self
 
-SHRINK_IS_LATER = "the shrink has a section of its own, trial.shrink"
-
 
 class Section(BaseModel):
     """Base of all sections: unknown keys are faults, values are never coerced."""

@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
@@ -25,8 +25,8 @@ Shape = tuple[int, ...]
 Record = TypeVar("Record")
 
 
-@lru_cache(maxsize=None)
-def _adapter(record_type: type[Any]) -> TypeAdapter[Any]:
+@cache
+def _adapter(record_type: Any) -> TypeAdapter[Any]:
     return TypeAdapter(record_type)
 
 

@@ -106,7 +106,7 @@ class Number:
     def _at(self, index: int) -> int | float:
         assert self.step is not None
         value = self.low + index * self.step
-        return int(round(value)) if self.whole else min(value, self.high)
+        return round(value) if self.whole else min(value, self.high)
 
     def _snap(self, scaled: float) -> int | float:
         value = math.exp(scaled) if self.log else scaled
@@ -121,7 +121,7 @@ class Number:
         for direction in (step, -step) if up else (-step, step):
             if self.low <= value + direction <= self.high + 1e-9 * step:
                 moved = value + direction
-                return int(round(moved)) if self.whole else min(moved, self.high)
+                return round(moved) if self.whole else min(moved, self.high)
         return self.high if value != self.high else self.low
 
     def _to_scale(self, value: float) -> float:
@@ -159,9 +159,10 @@ def build_domain(config: DomainConfig) -> Domain:
     if isinstance(config, RangeDomain):
         whole = all(isinstance(part, int) for part in (config.min, config.max, config.step or 0))
         step = config.step if config.step is not None else (1 if whole else None)
+        number = int if whole else float
         return Number(
-            low=config.min,
-            high=config.max,
+            low=number(config.min),
+            high=number(config.max),
             step=step,
             log=config.scale == "log",
             whole=whole,

@@ -2,8 +2,9 @@
 
 A row says what the kind's parameters are, the shape, parameters and FLOPs it has for given
 inputs, and what it does to channels. A *searchable* row also says what a gene of it holds and
-which chain of buildable layers that gene stands for. Rows know no tensors: ``assembly/keras_model.py``
-has one line a kind that builds it, and the conformance suite compares the two.
+which chain of buildable layers that gene stands for. Rows know no tensors:
+``assembly/keras_model.py`` has one line a kind that builds it, and the conformance suite compares
+the two.
 """
 
 from __future__ import annotations

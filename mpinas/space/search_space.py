@@ -70,8 +70,8 @@ def _gene_domains(kind: str, given: Mapping[str, DomainConfig]) -> dict[str, Dom
     domains: dict[str, Domain] = {}
     for name, parameter in gene.parameters.items():
         value = given.get(name, parameter.fixed)
-        assert value is not None and not (isinstance(value, tuple) and name not in given)
-        domains[name] = build_domain(value)  # type: ignore[arg-type]
+        assert value is not None
+        domains[name] = build_domain(value)
     return domains
 
 
@@ -109,7 +109,8 @@ def _check_domain(where: str, domain: DomainConfig, parameter: GeneParameter) ->
                 f"Allowed: {', '.join(map(str, parameter.values))}",
             )
         return
-    assert parameter.low is not None and parameter.high is not None
+    assert parameter.low is not None
+    assert parameter.high is not None
     kinds: tuple[type, ...] = (int,) if parameter.whole else (int, float)
     numbers_in_range = all(
         isinstance(value, kinds)
