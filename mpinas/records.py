@@ -11,10 +11,11 @@ import enum
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter
 
@@ -26,8 +27,12 @@ Record = TypeVar("Record")
 
 
 @cache
-def _adapter(record_type: Any) -> TypeAdapter[Any]:
+def _cached_adapter(record_type: Hashable) -> TypeAdapter[Any]:
     return TypeAdapter(record_type)
+
+
+def _adapter(record_type: type[Any]) -> TypeAdapter[Any]:
+    return _cached_adapter(cast(Hashable, record_type))
 
 
 def to_json(record: object) -> bytes:
@@ -57,6 +62,23 @@ def from_plain(record_type: type[Record], value: Any) -> Record:
 def canonical_json(value: Any) -> bytes:
     """JSON text that is equal for equal values: keys sorted, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def trial_id(generation: int, index: int) -> str:
+    """``g003-t017``: sorts and greps."""
+    return f"g{generation:03d}-t{index:03d}"
+
+
+def trial_number(trial_id: str) -> tuple[int, int]:
+    """(generation, index) of a trial id: the key to sort by, right beyond 999 as well.
+
+    Raises:
+        ValueError: it is no trial id.
+    """
+    match = re.fullmatch(r"g(\d+)-t(\d+)", trial_id)
+    if not match:
+        raise ValueError(f"a trial id looks like g003-t017. Received: trial_id={trial_id!r}.")
+    return int(match[1]), int(match[2])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
