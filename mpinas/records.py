@@ -28,7 +28,7 @@ Record = TypeVar("Record")
 
 @cache
 def _cached_adapter(record_type: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(record_type)
+    return TypeAdapter(cast(Any, record_type))
 
 
 def _adapter(record_type: type[Any]) -> TypeAdapter[Any]:
