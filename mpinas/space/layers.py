@@ -13,6 +13,7 @@ import enum
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from mpinas.errors import Infeasible
 from mpinas.records import ParameterValue, Shape
@@ -57,11 +58,13 @@ class Gene:
 
     Attributes:
         parameters: what the gene holds, by name.
+        reads: what it needs as input: ``map``, ``vector`` or ``any``.
         chain: gene parameters, input shape (of the map it reads), whether batch norm is on ->
             the buildable layers it stands for, in order. Kernels and pools never exceed the map.
     """
 
     parameters: Mapping[str, GeneParameter]
+    reads: Literal["map", "vector", "any"]
     chain: Callable[[Parameters, Shape, bool], tuple[Step, ...]]
 
 
@@ -269,6 +272,7 @@ _CONV2D_GENE = Gene(
         "pool_size": GeneParameter(low=2, high=16, whole=True, fixed=2),
         "rate": GeneParameter(low=0.0, high=0.95, fixed=0.0),
     },
+    reads="map",
     chain=_conv2d_chain,
 )
 _DENSE_GENE = Gene(
@@ -276,9 +280,10 @@ _DENSE_GENE = Gene(
         "units": GeneParameter(low=1, high=65536, whole=True),
         "rate": GeneParameter(low=0.0, high=0.95, fixed=0.0),
     },
+    reads="vector",
     chain=_dense_chain,
 )
-_IDENTITY_GENE = Gene(parameters={}, chain=_identity_chain)
+_IDENTITY_GENE = Gene(parameters={}, reads="any", chain=_identity_chain)
 
 LAYERS: Mapping[str, LayerKind] = {
     "input": LayerKind(parameters=("shape",), shape=_input_shape, channels=Channels.NEW),
