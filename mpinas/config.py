@@ -8,9 +8,19 @@ kind exist, is this tuner known) comes in as callables; see :func:`build`.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializeAsAny,
+    Tag,
+    model_validator,
+)
 from typing_extensions import Self
 
 
@@ -43,8 +53,32 @@ class RangeDomain(Section):
 
 
 ChoiceValue = bool | int | float | str
-ChoiceDomain = Annotated[tuple[ChoiceValue, ...], Field(min_length=1)]
-DomainConfig = RangeDomain | ChoiceDomain | ChoiceValue
+
+
+def _as_tuple(value: Any) -> Any:
+    """YAML has lists only; a record holds tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+ChoiceDomain = Annotated[tuple[ChoiceValue, ...], Field(min_length=1), BeforeValidator(_as_tuple)]
+DOMAIN_TAGS = ("range", "choices", "value", "bool", "int", "float", "str", "[key]")
+"""Steps that pydantic puts into the path of an error and no user ever wrote."""
+
+
+def _domain_form(value: Any) -> str | None:
+    if isinstance(value, (Mapping, RangeDomain)):
+        return "range"
+    if isinstance(value, (list, tuple)):
+        return "choices"
+    return "value" if isinstance(value, (bool, int, float, str)) else None
+
+
+DomainConfig = Annotated[
+    Annotated[RangeDomain, Tag("range")]
+    | Annotated[ChoiceDomain, Tag("choices")]
+    | Annotated[ChoiceValue, Tag("value")],
+    Discriminator(_domain_form),
+]
 """A range, a list to choose from, or a single fixed value."""
 
 
@@ -75,9 +109,9 @@ class ProblemConfig(Section):
 class HeadConfig(Section):
     """The layers between the evolved part and the class logits."""
 
-    reduce: tuple[Literal["flatten", "global_average_pool"], ...] = Field(
-        default=("flatten", "global_average_pool"), min_length=1
-    )
+    reduce: Annotated[
+        tuple[Literal["flatten", "global_average_pool"], ...], BeforeValidator(_as_tuple)
+    ] = Field(default=("flatten", "global_average_pool"), min_length=1)
     layers: int = Field(default=1, ge=0, le=8, description="dense layers before the logits")
     units: DomainConfig = Field(default=RangeDomain(min=32, max=256))
 
@@ -88,7 +122,7 @@ class SpaceConfig(Section):
     layers: dict[str, dict[str, DomainConfig]] = Field(
         min_length=1, description="searchable layer kinds with the domains of their parameters"
     )
-    merge: tuple[Literal["add", "concatenate"], ...] = Field(
+    merge: Annotated[tuple[Literal["add", "concatenate"], ...], BeforeValidator(_as_tuple)] = Field(
         default=("add", "concatenate"), min_length=1
     )
     head: HeadConfig = HeadConfig()
@@ -108,19 +142,6 @@ class TunerConfig(Section):
     name: str
     generations: int = Field(gt=0)
     individuals: int = Field(gt=0, description="networks trained in each generation")
-
-
-FAILURE_KINDS = (
-    "raise",
-    "exit",
-    "os_exit",
-    "segfault",
-    "kill",
-    "memory",
-    "hang",
-    "nan",
-    "unserialisable",
-)
 
 
 class FakeSeconds(Section):
@@ -164,7 +185,10 @@ class TrialConfig(Section):
     epochs: int = Field(default=5, gt=0)
     batch_size: int = Field(default=128, gt=0)
     optimizer: Literal["adam", "sgd", "rmsprop", "adamw", "nadam"] = "adam"
-    learning_rate: RangeDomain | Annotated[float, Field(gt=0)] = Field(
+    learning_rate: Annotated[
+        Annotated[RangeDomain, Tag("range")] | Annotated[float, Field(gt=0), Tag("value")],
+        Discriminator(_domain_form),
+    ] = Field(
         default=RangeDomain(min=3e-4, max=3e-3, scale="log"),
         description="one value for all, or a range that blueprints evolve in",
     )

@@ -6,7 +6,8 @@ Every message has the form
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class MpinasError(Exception):
@@ -69,3 +70,16 @@ def fault(where: str, rule: str, received: str = "", allowed: str = "", cure: st
     """
     parts: Sequence[str] = (rule, f"Received: {received}" if received else "", allowed, cure)
     return f"{where}: " + " ".join(f"{part.rstrip('.')}." for part in parts if part)
+
+
+def unknown_name(where: str, name: str, known: Iterable[str], noun: str) -> str:
+    """The line for a name that nobody knows, with the nearest known one.
+
+    Args:
+        noun: what kind of name it is: ``key``, ``tuner``, ``layer kind``.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    known_names = f" Known: {', '.join(names)}." if names else ""
+    return f"{where}: unknown {noun} '{name}'.{hint}{known_names}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mpinas.config import DomainConfig, RangeDomain, SpaceConfig, TrialConfig
-from mpinas.errors import fault
+from mpinas.errors import fault, unknown_name
 from mpinas.space.domains import Choice, Domain, build_domain
 from mpinas.space.layers import LAYERS, GeneParameter
 
@@ -82,13 +81,13 @@ def check_space(space: SpaceConfig) -> Iterator[str]:
         where = f"space.layers.{kind}"
         gene = LAYERS[kind].gene if kind in LAYERS else None
         if gene is None:
-            yield unknown_key(where, kind, searchable, "layer kind")
+            yield unknown_name(where, kind, searchable, "layer kind")
             continue
         for name, domain in given.items():
             if name in gene.parameters:
                 yield from _check_domain(f"{where}.{name}", domain, gene.parameters[name])
             else:
-                yield unknown_key(f"{where}.{name}", name, list(gene.parameters), "key")
+                yield unknown_name(f"{where}.{name}", name, list(gene.parameters), "key")
         for name, parameter in gene.parameters.items():
             if parameter.fixed is None and name not in given:
                 yield fault(f"{where}.{name}", "missing key", cure="Give it a domain")
@@ -132,10 +131,3 @@ def _shown(domain: DomainConfig) -> str:
     if isinstance(domain, RangeDomain):
         return f"{{min: {domain.min}, max: {domain.max}}}"
     return str(list(domain) if isinstance(domain, tuple) else domain)
-
-
-def unknown_key(where: str, name: str, known: list[str], noun: str) -> str:
-    """The line for a name that nobody knows, with the nearest known one."""
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"Did you mean '{near[0]}'? " if near else ""
-    return f"{where}: unknown {noun} '{name}'. {hint}Known: {', '.join(sorted(known))}."
