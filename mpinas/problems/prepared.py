@@ -1,0 +1,173 @@
+"""The prepared file: one HDF5 file that every worker maps into memory instead of reading.
+
+Images lie in it contiguous and uncompressed, so that the operating system shares their pages
+between all trials of a machine and loads only what is touched. The file is written once, under
+a temporary name, and never changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import socket
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+
+from mpinas.errors import DataFault, fault
+from mpinas.problems.images import ARRAY_NAMES, ImageData, Images, Labels
+
+FORMAT = "mpinas prepared problem"
+SCHEMA_VERSION = 1
+_STORED_TYPES = {"x_train": "|u1", "y_train": "<i4", "x_test": "|u1", "y_test": "<i4"}
+_CURE = "Prepare the problem again into this file"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PreparedProblem:
+    """An open prepared file.
+
+    Attributes:
+        x_train, x_test: uint8 (N, height, width, channels), mapped, read-only.
+        y_train, y_test: int32 (N,), in memory. Only export may look at the test set.
+        class_names: in the order of their labels.
+        source: where the data came from, for people.
+        checksum: SHA-256 of the data, 64 hexadecimal digits; equal for equal data.
+    """
+
+    x_train: Images
+    y_train: Labels
+    x_test: Images
+    y_test: Labels
+    class_names: tuple[str, ...]
+    source: str
+    checksum: str
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """``(height, width, channels)`` of one image."""
+        height, width, channels = self.x_train.shape[1:]
+        return height, width, channels
+
+
+def write_prepared(data: ImageData, file: pathlib.Path) -> None:
+    """Writes the file whole or not at all; a file of that name is replaced.
+
+    Raises:
+        DataFault: the folder is missing or cannot be written to, or the disk is full.
+    """
+    # The process id alone is not unique on a file system that machines share.
+    temporary = file.with_name(f".{file.name}.{socket.gethostname()}-{os.getpid()}")
+    try:
+        _write(data, temporary)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, file)
+        _fsync_folder(file.parent)
+    except OSError as error:
+        cure = "Make the folder, or give it room and write permission"
+        rule = "the prepared file cannot be written"
+        raise DataFault(fault(str(file), rule, f"error={error}", cure=cure)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _write(data: ImageData, file: pathlib.Path) -> None:
+    with h5py.File(file, "w", locking=False) as target:
+        target.attrs["format"] = FORMAT
+        target.attrs["schema_version"] = SCHEMA_VERSION
+        target.attrs["source"] = data.source
+        target.attrs["checksum"] = data_checksum(data)
+        target.create_dataset("class_names", data=list(data.class_names), dtype=h5py.string_dtype())
+        for name in ARRAY_NAMES:
+            target.create_dataset(name, data=getattr(data, name), dtype=_STORED_TYPES[name])
+
+
+def _fsync_folder(folder: pathlib.Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def data_checksum(data: ImageData | PreparedProblem) -> str:
+    """SHA-256 over class names, shapes and values; 64 hexadecimal digits."""
+    digest = hashlib.sha256(repr(data.class_names).encode())
+    for name in ARRAY_NAMES:
+        array = np.ascontiguousarray(getattr(data, name), dtype=_STORED_TYPES[name])
+        digest.update(f"{name}{array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def open_prepared(file: pathlib.Path, *, verify: bool = False) -> PreparedProblem:
+    """Maps a prepared file.
+
+    Args:
+        verify: reads all of it and compares the checksum: once before a search, not in trials.
+
+    Raises:
+        DataFault: there is no such file, it is not a prepared file of this version, its arrays
+            cannot be mapped, or the checksum is wrong.
+    """
+    if not file.is_file():
+        raise DataFault(fault(str(file), "no such prepared file", cure=_CURE))
+    try:
+        # The file never changes, and parallel file systems often refuse locks.
+        with h5py.File(file, "r", locking=False) as source:
+            problem = _open(file, source)
+    except OSError as error:
+        raise _not_prepared(file, f"error={error}") from error
+    if verify and data_checksum(problem) != problem.checksum:
+        rule = "the data do not match their checksum"
+        raise DataFault(fault(str(file), rule, f"expected={problem.checksum}", cure=_CURE))
+    return problem
+
+
+def _open(file: pathlib.Path, source: h5py.File) -> PreparedProblem:
+    found = (source.attrs.get("format"), source.attrs.get("schema_version"))
+    if found != (FORMAT, SCHEMA_VERSION):
+        raise _not_prepared(file, f"format={found[0]}, schema_version={found[1]}")
+    for name in (*ARRAY_NAMES, "class_names"):
+        if not isinstance(source.get(name), h5py.Dataset):
+            raise _not_prepared(file, f"arrays={sorted(source)}")
+    return PreparedProblem(
+        x_train=_mapped(file, source["x_train"]),
+        y_train=np.asarray(source["y_train"][:], dtype=np.int32),
+        x_test=_mapped(file, source["x_test"]),
+        y_test=np.asarray(source["y_test"][:], dtype=np.int32),
+        class_names=tuple(source["class_names"].asstr()[:]),
+        source=str(source.attrs["source"]),
+        checksum=str(source.attrs["checksum"]),
+    )
+
+
+def _mapped(file: pathlib.Path, dataset: h5py.Dataset) -> Images:
+    offset = dataset.id.get_offset()
+    if offset is None or dataset.dtype != np.uint8 or dataset.ndim != 4:
+        raise DataFault(
+            fault(
+                f"{file}, array {dataset.name.lstrip('/')}",
+                "the images cannot be mapped",
+                f"dtype={dataset.dtype}, shape={dataset.shape}, chunks={dataset.chunks}, "
+                f"compression={dataset.compression}",
+                "Images are contiguous, uncompressed uint8 (N, height, width, channels)",
+                _CURE,
+            )
+        )
+    return np.memmap(file, dtype=np.uint8, mode="r", offset=offset, shape=dataset.shape)
+
+
+def _not_prepared(file: pathlib.Path, received: str) -> DataFault:
+    allowed = f"Needed: an HDF5 file with format={FORMAT!r}, schema_version={SCHEMA_VERSION}"
+    return DataFault(fault(str(file), "not a prepared file", received, allowed, _CURE))
