@@ -15,15 +15,18 @@ import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 ParameterValue = int | float | str | bool | tuple[int, ...]
 Shape = tuple[int, ...]
 """Of a tensor, without the batch axis: ``(height, width, channels)`` or ``(units,)``."""
 
 Record = TypeVar("Record")
+
+_NOT_A_NUMBER_SURVIVES = ConfigDict(ser_json_inf_nan="strings")
+"""A diverged loss is written as ``"NaN"``, which is JSON and reads back as the same float."""
 
 
 @cache
@@ -188,6 +191,8 @@ class Failure(str, enum.Enum):
 class Curves:
     """One number an epoch, in order. Losses are cross entropies in nats, accuracies in 0..1."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _NOT_A_NUMBER_SURVIVES
+
     training_loss: tuple[float, ...] = ()
     training_accuracy: tuple[float, ...] = ()
     validation_loss: tuple[float, ...] = ()
@@ -281,6 +286,8 @@ class Started:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """An epoch has ended in a running trial. ``epoch`` counts from 1."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NOT_A_NUMBER_SURVIVES
 
     trial_id: str
     epoch: int
