@@ -54,7 +54,7 @@ def from_json(record_type: type[Record], text: bytes | str) -> Record:
 
 def to_plain(record: object) -> Any:
     """The record as dictionaries, lists, numbers and strings, as they stand in JSON."""
-    return _adapter(type(record)).dump_python(record, mode="json")
+    return json.loads(to_json(record))
 
 
 def from_plain(record_type: type[Record], value: Any) -> Record:
