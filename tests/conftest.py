@@ -1,0 +1,30 @@
+"""Options and marks of the whole suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_MARKS_OF_FOLDERS = {"mpi": "mpi", "keras": "keras", "soak": "soak"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--soak", action="store_true", help="run the whole soak, not only its seeded sample"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests by their folder, so that nobody can forget to."""
+    root = Path(__file__).parent
+    for item in items:
+        folder = item.path.relative_to(root).parts[0]
+        if folder in _MARKS_OF_FOLDERS:
+            item.add_marker(_MARKS_OF_FOLDERS[folder])
+
+
+@pytest.fixture
+def whole_soak(pytestconfig: pytest.Config) -> bool:
+    """Whether ``--soak`` was given: all rounds rather than the sample."""
+    return bool(pytestconfig.getoption("--soak"))
