@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -144,6 +144,20 @@ class TunerConfig(Section):
     individuals: int = Field(gt=0, description="networks trained in each generation")
 
 
+FailureKind = Literal[
+    "raise",
+    "exit",
+    "os_exit",
+    "segfault",
+    "kill",
+    "memory",
+    "hang",
+    "nan",
+    "unserialisable",
+]
+FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
+
+
 class FakeSeconds(Section):
     """How long a fake trial sleeps: log-normal, seeded by the trial."""
 
@@ -155,20 +169,9 @@ class FakeConfig(Section):
     """Trials without Keras: for trying job scripts, for tests and benchmarks."""
 
     seconds: FakeSeconds = FakeSeconds()
-    failures: dict[
-        Literal[
-            "raise",
-            "exit",
-            "os_exit",
-            "segfault",
-            "kill",
-            "memory",
-            "hang",
-            "nan",
-            "unserialisable",
-        ],
-        Annotated[float, Field(ge=0, le=1)],
-    ] = Field(default={}, description="odds of each kind of failure; their sum is at most 1")
+    failures: dict[FailureKind, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default={}, description="odds of each kind of failure; their sum is at most 1"
+    )
 
     @model_validator(mode="after")
     def _odds(self) -> Self:

@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from mpinas.config import (
+    DOMAIN_TAGS,
     ProblemConfig,
     RunConfig,
     RunSettings,
@@ -37,13 +38,11 @@ class Knowledge:
 
     Attributes:
         tuners: configuration model of each tuner, by name.
-        problems: names of the problems.
         spaces: search spaces that can be called by name.
         checks: section name -> what yields a line for each further fault of a valid section.
     """
 
     tuners: Mapping[str, type[TunerConfig]]
-    problems: Sequence[str] = ()
     spaces: Mapping[str, Any] = field(default_factory=dict)
     checks: Mapping[str, Check] = field(default_factory=dict)
 
@@ -223,20 +222,45 @@ def _validate(raw: dict[str, Any], knowledge: Knowledge) -> tuple[RunConfig | No
     for section, model in models.items():
         if section not in raw:
             continue
-        try:
-            sections[section] = model.model_validate(raw[section])
-        except ValidationError as error:
-            faults += describe_errors(error, model, section)
-        else:
-            check = knowledge.checks.get(section)
-            faults += check(sections[section]) if check else ()
-    faults += _check_problem_name(sections.get("problem"), knowledge)
+        valid, lines = _validate_section(model, section, raw[section], knowledge.checks)
+        faults += lines
+        if valid is not None:
+            sections[section] = valid
     return _whole(raw, models, sections, faults)
 
 
-def _check_problem_name(problem: ProblemConfig | None, knowledge: Knowledge) -> Iterator[str]:
-    if problem is not None and problem.name not in knowledge.problems:
-        yield unknown_name("problem.name", problem.name, knowledge.problems, "problem")
+def _validate_section(
+    model: type[BaseModel], section: str, raw: Any, checks: Mapping[str, Check]
+) -> tuple[BaseModel | None, list[str]]:
+    """The section, or None, and its faults; what is valid in a faulty section is checked too."""
+    check = checks.get(section, lambda valid: iter(()))
+    try:
+        valid = model.model_validate(raw)
+    except ValidationError as error:
+        lines = list(describe_errors(error, model, section))
+        told = tuple(line.split(":", 1)[0] for line in lines)
+        try:
+            rest = model.model_validate(_without(raw, [item["loc"] for item in error.errors()]))
+        except ValidationError:
+            return None, lines
+        return None, lines + [line for line in check(rest) if not line.startswith(told)]
+    return valid, list(check(valid))
+
+
+def _without(raw: Any, places: Sequence[tuple[Any, ...]]) -> Any:
+    """A copy of the raw section without what stands at those places."""
+    pruned = copy.deepcopy(raw)
+    for place in places:
+        target = pruned
+        for step in [step for step in place if step not in DOMAIN_TAGS]:
+            if not isinstance(target, dict) or step not in target:
+                break
+            if isinstance(target[step], dict) and step != place[-1]:
+                target = target[step]
+            else:
+                del target[step]
+                break
+    return pruned
 
 
 def _whole(

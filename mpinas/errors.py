@@ -54,7 +54,7 @@ class Infeasible(MpinasError):
         self.reason = reason
 
 
-class OwnWorkerBroken(MpinasError):
+class NoWorkerLeft(MpinasError):
     """No worker is left that can run a trial: exit code 1."""
 
 

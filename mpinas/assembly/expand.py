@@ -19,7 +19,7 @@ from mpinas.evolution.genome import (
     Candidate,
     ModuleGenome,
 )
-from mpinas.evolution.graph import parents_in_order
+from mpinas.evolution.graph import enabled_edges, topological_order
 from mpinas.records import LayerSpec, NetworkSpec, ParameterValue, Shape
 from mpinas.space.layers import LAYERS, Gene, Parameters, Step
 from mpinas.space.search_space import SearchSpace
@@ -73,8 +73,15 @@ def _expand_graph(
     """Places every node behind the merge of its parents; returns the name of the output."""
     how = str(genome.hyperparameters["merge"])
     outputs = {INPUT_NODE: source}
-    for node, parents in parents_in_order(genome):
-        merged = layers.merge([outputs[parent] for parent in parents], how)
+    edges = enabled_edges(genome.connections)
+    parents: dict[int, list[int]] = {}
+    for start, end in sorted(edges):
+        parents.setdefault(end, []).append(start)
+    ids = (INPUT_NODE, OUTPUT_NODE, *(node.id for node in genome.nodes))
+    for node in topological_order(ids, edges):
+        if node == INPUT_NODE:
+            continue
+        merged = layers.merge([outputs[parent] for parent in parents[node]], how)
         outputs[node] = merged if node == OUTPUT_NODE else place(node, merged)
     return outputs[OUTPUT_NODE]
 

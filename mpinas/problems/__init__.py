@@ -7,13 +7,12 @@ Knows numpy, h5py and file formats; knows no network and no trial.
 
 from __future__ import annotations
 
-import difflib
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mpinas.config import ProblemConfig
-from mpinas.errors import DataFault, fault
+from mpinas.errors import DataFault, fault, unknown_name
 from mpinas.problems import arrays, digits
 from mpinas.problems.images import ImageData
 from mpinas.problems.prepared import PreparedProblem, open_prepared, write_prepared
@@ -56,14 +55,7 @@ def check_problem_section(problem: ProblemConfig) -> Iterator[str]:
     """Yields one line for each fault that can be told without opening a file."""
     entry = PROBLEMS.get(problem.name)
     if entry is None:
-        near = difflib.get_close_matches(problem.name, PROBLEMS, n=1)
-        yield fault(
-            "problem.name",
-            "unknown problem",
-            f"name={problem.name}",
-            f"Known: {', '.join(sorted(PROBLEMS))}",
-            f"Perhaps '{near[0]}' is meant" if near else "",
-        )
+        yield unknown_name("problem.name", problem.name, PROBLEMS, "problem")
     elif entry.needs_path and problem.path is None:
         cure = "Set problem.path to a .npz file"
         yield fault("problem.path", f"problem {problem.name} needs a file", "path=None", cure=cure)

@@ -1,0 +1,133 @@
+"""What ``show`` follows: the status file, the signs of life, and a log line per event."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+
+from mpinas.records import Event, Finished, Progress, Started, TrialResult, TrialSpec, WorkerLost
+from mpinas.run_directory import (
+    Owner,
+    RunDirectory,
+    RunningTrial,
+    Status,
+    beat,
+    load_status,
+    save_status,
+)
+
+logger = logging.getLogger(__name__)
+
+WRITE_EVERY_S = 1.0
+
+
+class Monitor:
+    """Keeps the account of a job and writes it down, at most once a second.
+
+    Args:
+        directory: of the run; times of earlier jobs are read from its status file.
+        workers: how many there are.
+        generations: of the whole run.
+    """
+
+    def __init__(
+        self, directory: RunDirectory, owner: Owner, *, workers: int, generations: int
+    ) -> None:
+        self._directory = directory
+        self._owner = owner
+        self._workers = workers
+        self._generations = generations
+        self._before = load_status(directory)
+        self._began_s = time.monotonic()
+        self._first_dispatch_s: float | None = None
+        self._last_result_s = self._began_s
+        self._busy_s = 0.0
+        self._running: dict[str, RunningTrial] = {}
+        self._written_s = float("-inf")
+        self._beaten_s = self._began_s
+
+    def submitted(self, spec: TrialSpec) -> None:
+        """A trial has gone out."""
+        if self._first_dispatch_s is None:
+            self._first_dispatch_s = time.monotonic()
+
+    def take(self, event: Event) -> None:
+        """Notes and logs an event."""
+        if isinstance(event, Started):
+            worker = event.worker
+            self._running[event.trial_id] = RunningTrial(
+                trial_id=event.trial_id, host=worker.host, rank=worker.rank
+            )
+            logger.info(
+                "%s started on %s, worker %d, %s",
+                event.trial_id,
+                worker.host,
+                worker.rank,
+                worker.device,
+            )
+        elif isinstance(event, Progress):
+            self._take_progress(event)
+        elif isinstance(event, Finished):
+            self._take_finished(event.result)
+        elif isinstance(event, WorkerLost):
+            self._running.pop(event.trial_id or "", None)
+            logger.error(
+                "worker %d on %s lost: %s", event.worker.rank, event.worker.host, event.reason
+            )
+
+    def write(self, generation: int, status: str = "running", *, now: bool = False) -> None:
+        """Writes the status file where it is time for it, and gives a sign of life."""
+        time_s = time.monotonic()
+        if time_s - self._beaten_s >= self._owner.heartbeat_s:
+            beat(self._directory, self._owner)
+            self._beaten_s = time_s
+        if not now and time_s - self._written_s < WRITE_EVERY_S:
+            return
+        self._written_s = time_s
+        before = self._before or Status(status="", generation=0, generations=0)
+        first_s = self._first_dispatch_s
+        on_duty_s = 0.0 if first_s is None else max(0.0, self._last_result_s - first_s)
+        save_status(
+            self._directory,
+            Status(
+                status=status,
+                generation=generation,
+                generations=self._generations,
+                workers=self._workers,
+                wall_time_s=before.wall_time_s + time_s - self._began_s,
+                worker_time_s=before.worker_time_s + on_duty_s * self._workers,
+                busy_time_s=before.busy_time_s + self._busy_s,
+                updated_at=time.time(),
+                running=tuple(self._running.values()),
+            ),
+        )
+
+    def _take_progress(self, event: Progress) -> None:
+        trial = self._running.get(event.trial_id)
+        accuracy = event.validation_accuracy
+        if trial is not None:
+            self._running[event.trial_id] = replace(
+                trial, epoch=event.epoch, epochs=event.epochs, accuracy=accuracy
+            )
+        logger.info(
+            "%s epoch %d/%d loss %.4f accuracy %.4f validation %s",
+            event.trial_id,
+            event.epoch,
+            event.epochs,
+            event.loss,
+            event.accuracy,
+            "-" if accuracy is None else f"{accuracy:.4f}",
+        )
+
+    def _take_finished(self, result: TrialResult) -> None:
+        self._running.pop(result.trial_id, None)
+        self._last_result_s = time.monotonic()
+        self._busy_s += result.times.wall_time_s
+        if result.fitness is not None:
+            outcome = f"fitness {result.fitness:.4f}"
+        else:
+            reason = result.error.strip().split("\n")[-1]
+            kind = f" ({result.failure.value})" if result.failure else ""
+            outcome = f"{result.status.value}{kind}: {reason}"
+        logger.info("%s %s in %.1f s", result.trial_id, outcome, result.times.wall_time_s)

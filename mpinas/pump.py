@@ -1,0 +1,88 @@
+"""The loop that drives a search on an executor until it is done or has to stop.
+
+The only loop of the searching process. It never blocks for longer than ``POLL_S``, so that a
+signal is noticed at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mpinas.clock import Clock
+from mpinas.dispatch.base import Executor
+from mpinas.errors import NoWorkerLeft
+from mpinas.monitor import Monitor
+from mpinas.records import Event, Finished, TrialSpec
+from mpinas.search import Search
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.2
+
+
+@dataclass(slots=True, kw_only=True)
+class Pump:
+    """Drives one search.
+
+    Attributes:
+        stopping: whether a signal asked to stop; looked at before every dispatch.
+        grace_s: how long cancelled trials may take to end.
+    """
+
+    search: Search
+    executor: Executor
+    clock: Clock
+    monitor: Monitor
+    stopping: Callable[[], bool]
+    grace_s: float
+
+    def run(self) -> bool:
+        """Returns True when the search is done, False when it was stopped and can go on later.
+
+        Raises:
+            NoWorkerLeft: nobody is left to run a trial.
+        """
+        out: dict[str, TrialSpec] = {}
+        while not self.search.done:
+            if self.stopping() or self.clock.over():
+                self._drain(out)
+                break
+            self._dispatch(out)
+            if self.search.done:
+                break
+            if not self.search.running:
+                logger.warning("no trial is expected to end before the walltime")
+                break
+            self._take_events(out, POLL_S)
+            self.monitor.write(self.search.generation)
+        return self.search.done
+
+    def _dispatch(self, out: dict[str, TrialSpec]) -> None:
+        if self.executor.workers() == 0:
+            raise NoWorkerLeft("no worker is left that can run a trial; see run.log for why")
+        for spec in self.search.next_specs(self.executor.free(), self.clock.fits):
+            out[spec.trial_id] = spec
+            self.executor.submit(spec)
+            self.monitor.submitted(spec)
+
+    def _take_events(self, out: dict[str, TrialSpec], timeout_s: float) -> None:
+        for event in self.executor.events(timeout_s):
+            self._take(event, out)
+
+    def _take(self, event: Event, out: dict[str, TrialSpec]) -> None:
+        if isinstance(event, Finished) and event.result.trial_id in out:
+            self.clock.learn(out.pop(event.result.trial_id), event.result)
+        self.monitor.take(event)
+        self.search.take(event)
+
+    def _drain(self, out: dict[str, TrialSpec]) -> None:
+        """Cancels what is running; a result that was under way is still taken."""
+        logger.warning("stopping: %d running trials are cancelled", len(self.search.running))
+        for trial in self.search.running:
+            self.executor.cancel(trial)
+        give_up_s = time.monotonic() + self.grace_s
+        while self.search.running and time.monotonic() < give_up_s:
+            self._take_events(out, POLL_S)

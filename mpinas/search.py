@@ -1,0 +1,336 @@
+"""The search as a step object: it gives specs out and takes events in; it has no loop of its own.
+
+Comes in: a tuner, a search space, a run directory. Goes out: ``TrialSpec``; comes back: ``Event``.
+Everything that must survive a kill is on disk before the next step. The search knows no MPI, no
+Keras and no clock: the same seed gives the same search whoever drives it and however often it is
+stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpinas import __version__, checkpoint, journal
+from mpinas.assembly.expand import expand
+from mpinas.assembly.shapes import check_limits, network_costs
+from mpinas.config import RunConfig
+from mpinas.errors import Infeasible
+from mpinas.evolution.genome import Candidate
+from mpinas.records import (
+    Costs,
+    Event,
+    Failure,
+    Finished,
+    NetworkSpec,
+    ProblemSpec,
+    TrialResult,
+    TrialSpec,
+    TrialStatus,
+    WorkerLost,
+    to_plain,
+    trial_id,
+    trial_number,
+)
+from mpinas.run_directory import RunDirectory
+from mpinas.space.search_space import SearchSpace
+from mpinas.streams import ASK, STARTING_POPULATIONS, stream, trial_seed
+from mpinas.tuners.base import Tuner
+
+logger = logging.getLogger(__name__)
+
+INFRASTRUCTURE_RETRIES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What a search needs to know and never changes.
+
+    Attributes:
+        problem: as every trial gets it.
+        image_shape: (height, width, channels).
+        training_images: how many a trial sees in an epoch; for predicting its cost.
+    """
+
+    config: RunConfig
+    tuner: Tuner
+    space: SearchSpace
+    problem: ProblemSpec
+    image_shape: tuple[int, int, int]
+    classes: int
+    training_images: int
+
+
+class Search:
+    """One run, from wherever its directory says it is.
+
+    Args:
+        setting: what is searched.
+        directory: with ``config.yaml`` in it; journals and checkpoints are read and written here.
+        start_state: starting populations of another run, or None to draw them.
+    """
+
+    def __init__(
+        self, setting: Setting, directory: RunDirectory, start_state: Any | None = None
+    ) -> None:
+        self._setting = setting
+        self._directory = directory
+        self._waiting: list[TrialSpec] = []
+        self._running: dict[str, TrialSpec] = {}
+        self._results: dict[str, TrialResult] = {}
+        self._attempts: dict[str, int] = {}
+        self._expected = 0
+        self._best = best_result(directory)
+        self._state, self.generation = self._load_or_start(start_state)
+
+    @property
+    def done(self) -> bool:
+        """Whether all generations are told."""
+        return self.generation >= self._setting.config.tuner.generations
+
+    @property
+    def running(self) -> Sequence[str]:
+        """Ids of the trials that are out."""
+        return tuple(self._running)
+
+    def next_specs(
+        self, wanted: int, fits: Callable[[TrialSpec], bool] = lambda spec: True
+    ) -> list[TrialSpec]:
+        """Up to ``wanted`` trials to be started now, those predicted to take longest first.
+
+        Breeds the next generation where the last one is told. Gives fewer where the rest of a
+        generation is still out.
+
+        Args:
+            fits: whether a trial may still be started (the clock); one that may not stays waiting.
+        """
+        while not self.done and self._expected == 0:
+            self._begin_generation()
+            self._end_generation_if_told()
+        chosen: list[TrialSpec] = []
+        for spec in self._waiting:
+            if len(chosen) >= wanted:
+                break
+            if fits(spec):
+                chosen.append(spec)
+        for spec in chosen:
+            self._waiting.remove(spec)
+            self._running[spec.trial_id] = spec
+        return chosen
+
+    def take(self, event: Event) -> None:
+        """Takes what an executor tells; a final result is on disk when this returns."""
+        if isinstance(event, WorkerLost) and event.trial_id in self._running:
+            self._take_lost(event.trial_id, event)
+        elif isinstance(event, Finished) and event.result.trial_id in self._running:
+            self._take_result(self._running.pop(event.result.trial_id), event.result)
+            self._end_generation_if_told()
+
+    def _load_or_start(self, start_state: Any | None) -> tuple[Any, int]:
+        tuner, directory = self._setting.tuner, self._directory
+        newest = checkpoint.load_chain(directory.start, directory.checkpoint)
+        if newest is not None:
+            self._saved_history = len(newest.history)
+            state = tuner.state_from_plain(newest.state, newest.history)
+            return state, newest.generation + 1
+        if start_state is None:
+            start_state = tuner.init(stream(self._setting.config.seed, STARTING_POPULATIONS))
+        self._state, self._saved_history = start_state, 0
+        self._save(directory.start, checkpoint.START, ())
+        return start_state, 0
+
+    def _begin_generation(self) -> None:
+        setting, generation = self._setting, self.generation
+        rng = stream(setting.config.seed, ASK, generation)
+        candidates, self._state = setting.tuner.ask(
+            self._state, rng, setting.config.tuner.individuals
+        )
+        if not candidates:
+            raise RuntimeError(f"the tuner proposed nothing for generation {generation}")
+        self._expected = len(candidates)
+        file = self._directory.journal(generation)
+        journal.cut_torn_line(file)
+        known = {result.trial_id: result for result in journal.read_results(file)}
+        for index, candidate in enumerate(candidates):
+            self._place(trial_id(generation, index), index, candidate, known)
+        self._waiting.sort(key=lambda spec: (-spec.predicted_cost, trial_number(spec.trial_id)))
+        logger.info("generation %d: %d candidates", generation, len(candidates))
+
+    def _place(
+        self, name: str, index: int, candidate: Candidate, known: Mapping[str, TrialResult]
+    ) -> None:
+        """Decides what becomes of a candidate: known from the journal, infeasible, or waiting."""
+        setting = self._setting
+        try:
+            network = expand(
+                candidate,
+                setting.space,
+                input_shape=setting.image_shape,
+                classes=setting.classes,
+            )
+        except Infeasible as error:
+            self._decide(_infeasible(name, "", None, error), known)
+            return
+        costs = network_costs(network)
+        try:
+            check_limits(costs, setting.space)
+        except Infeasible as error:
+            self._decide(_infeasible(name, network.hash, costs, error), known)
+            return
+        result = known.get(name)
+        if result is not None and result.network_hash == network.hash:
+            self._note(result)
+            return
+        if result is not None:
+            logger.warning(
+                "%s: the journal tells of network %s, proposed is %s: not used, run again",
+                name,
+                result.network_hash,
+                network.hash,
+            )
+        self._waiting.append(self._spec(name, index, candidate, network, costs))
+
+    def _spec(
+        self, name: str, index: int, candidate: Candidate, network: NetworkSpec, costs: Costs
+    ) -> TrialSpec:
+        setting, config = self._setting, self._setting.config
+        return TrialSpec(
+            trial_id=name,
+            candidate=to_plain(candidate),
+            network=network,
+            problem=setting.problem,
+            learning_rate=float(candidate.blueprint.hyperparameters["learning_rate"]),  # type: ignore[arg-type]
+            settings=config.trial.model_dump(mode="json"),
+            seed=trial_seed(config.seed, self.generation, index),
+            predicted_cost=float(costs.flops) * setting.training_images * config.trial.epochs,
+            time_limit_s=config.trial.time_limit_s,
+            memory_limit_mb=config.trial.memory_limit_mb,
+            weights_path=self._weights_path(name),
+        )
+
+    def _weights_path(self, name: str) -> str | None:
+        policy = self._setting.config.trial.save_weights
+        last = self.generation == self._setting.config.tuner.generations - 1
+        if policy == "none" or (policy == "last_generation" and not last):
+            return None
+        self._directory.weights.mkdir(exist_ok=True)
+        return str(weights_file(self._directory, name).absolute())
+
+    def _decide(self, result: TrialResult, known: Mapping[str, TrialResult]) -> None:
+        """Notes a result that rank 0 itself came to."""
+        if result.trial_id not in known:
+            journal.append_result(self._directory.journal(self.generation), result)
+        self._note(result)
+
+    def _note(self, result: TrialResult) -> None:
+        self._results[result.trial_id] = result
+        self._keep_best_weights(result)
+
+    def _keep_best_weights(self, result: TrialResult) -> None:
+        """With ``save_weights: best`` only the file of the best trial so far stays."""
+        if self._setting.config.trial.save_weights != "best":
+            return
+        previous = self._best
+        if better(result, previous):
+            self._best, previous = result, self._best
+        loser = previous if self._best is result else result
+        if loser is not None:
+            weights_file(self._directory, loser.trial_id).unlink(missing_ok=True)
+
+    def _take_lost(self, name: str, event: WorkerLost) -> None:
+        spec = self._running.pop(name)
+        logger.warning("%s: worker %d lost: %s", name, event.worker.rank, event.reason)
+        lost = TrialResult(
+            trial_id=name,
+            network_hash=spec.network.hash,
+            status=TrialStatus.FAILED,
+            failure=Failure.INFRASTRUCTURE,
+            worker=event.worker,
+            error=event.reason,
+        )
+        self._take_result(spec, lost)
+        self._end_generation_if_told()
+
+    def _take_result(self, spec: TrialSpec, result: TrialResult) -> None:
+        name = spec.trial_id
+        if result.status is TrialStatus.INTERRUPTED:
+            self._waiting.insert(0, spec)
+            return
+        if result.failure is Failure.INFRASTRUCTURE:
+            self._attempts[name] = self._attempts.get(name, 0) + 1
+            if self._attempts[name] <= INFRASTRUCTURE_RETRIES:
+                logger.warning("%s: %s: tried again", name, result.error.strip().split("\n")[-1])
+                self._waiting.insert(0, spec)
+                return
+        journal.append_result(self._directory.journal(self.generation), result)
+        self._note(result)
+
+    def _end_generation_if_told(self) -> None:
+        if not self._expected or len(self._results) < self._expected:
+            return
+        results = sorted(self._results.values(), key=lambda one: trial_number(one.trial_id))
+        self._state = self._setting.tuner.tell(self._state, results)
+        self._save(self._directory.checkpoint(self.generation), self.generation, results)
+        logger.info("generation %d: told", self.generation)
+        self._results, self._attempts, self._expected = {}, {}, 0
+        self.generation += 1
+
+    def _save(self, path: Path, generation: int, results: Sequence[TrialResult]) -> None:
+        config = self._setting.config
+        checkpoint.save_checkpoint(
+            path,
+            checkpoint.Checkpoint(
+                generation=generation,
+                state=self._setting.tuner.state_to_plain(self._state),
+                history_start=self._saved_history,
+                history=self._state.history[self._saved_history :],
+                lineage=[to_plain(record) for record in self._state.lineage],
+                results=[to_plain(result) for result in results],
+                about={
+                    "mpinas": __version__,
+                    "name": config.name,
+                    "seed": config.seed,
+                    "space": config.space.model_dump(mode="json"),
+                    "tuner": config.tuner.model_dump(mode="json", exclude={"generations"}),
+                },
+            ),
+        )
+        self._saved_history = len(self._state.history)
+
+
+def weights_file(directory: RunDirectory, name: str) -> Path:
+    """Where the weights of a trial stand, if they are kept."""
+    return directory.weights / f"{name}.weights.h5"
+
+
+def better(one: TrialResult, other: TrialResult | None) -> bool:
+    """Whether the first result beats the second; of equal ones the earlier trial does."""
+    if one.fitness is None:
+        return False
+    if other is None or other.fitness is None or one.fitness != other.fitness:
+        return other is None or other.fitness is None or one.fitness > other.fitness
+    return trial_number(one.trial_id) < trial_number(other.trial_id)
+
+
+def best_result(directory: RunDirectory) -> TrialResult | None:
+    """The best trial in the journals of a run, or None where none is complete."""
+    best: TrialResult | None = None
+    for file in directory.journals():
+        for result in journal.read_results(file):
+            best = result if better(result, best) else best
+    return best
+
+
+def _infeasible(
+    name: str, network_hash: str, costs: Costs | None, error: Infeasible
+) -> TrialResult:
+    return TrialResult(
+        trial_id=name,
+        network_hash=network_hash,
+        status=TrialStatus.INFEASIBLE,
+        costs=costs,
+        error=error.reason,
+    )
