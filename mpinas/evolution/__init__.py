@@ -1,1 +1,4 @@
-"""Placeholder."""
+"""Genetics without policy: genomes, their graphs, innovation numbers, operators, species.
+
+Nothing here knows fitness, generations or results; ``tuners`` decides who breeds.
+"""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from mpinas.records import ParameterValue
 
@@ -78,6 +79,11 @@ class BlueprintGenome(Genome):
     nodes: tuple[SpeciesNode, ...]
 
 
+AnyGenome = ModuleGenome | BlueprintGenome
+AnyNode = LayerNode | SpeciesNode
+GenomeType = TypeVar("GenomeType", bound=AnyGenome)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenModule:
     """The one module that stands for a species in a candidate."""
@@ -96,12 +102,13 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineageRecord:
-    """Where a genome came from.
+    """Where a genome came from. There is exactly one record for each genome id.
 
     Attributes:
         genome_id: the child.
-        parents: ids; none for a starting genome, two after a crossover.
-        operator: name in ``OPERATORS``, or ``start``, ``crossover``, ``clone``, ``repair``.
+        parents: ids; none for a starting genome, two after a crossover (the fitter first).
+        operator: name in ``OPERATORS``, or ``start``, ``crossover``, ``clone``, ``repair``;
+            several in a row are joined: ``crossover+perturb_layer``.
         genes: what was touched, e.g. ``node 5``, ``connection 12``, ``learning_rate``.
         generation: in which it was made.
     """

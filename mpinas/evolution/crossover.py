@@ -1,0 +1,76 @@
+"""NEAT crossover by innovation number (Stanley and Miikkulainen 2002, section 3.2).
+
+Matching genes come from either parent at random, disjoint and excess genes from the fitter one
+only, so the child has the fitter parent's graph with some of the other's contents and switches.
+Who is fitter, also in a tie, the caller decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from mpinas.evolution.genome import AnyGenome
+from mpinas.evolution.graph import is_valid
+from mpinas.evolution.mutation import ATTEMPTS, Mutation, plain_mutation
+from mpinas.evolution.operators import Change, Surroundings, with_graph
+
+CROSSOVER = "crossover"
+
+
+def cross(
+    fitter: AnyGenome, other: AnyGenome, around: Surroundings, rng: np.random.Generator
+) -> Mutation:
+    """A child of two genomes of the same sort, with the fitter parent's id.
+
+    Tries ``ATTEMPTS`` times for a valid graph that differs from the fitter parent; after that a
+    plain mutation of the fitter parent, so that a child is never a copy by accident.
+    """
+    for _ in range(ATTEMPTS):
+        change = recombine(fitter, other, rng)
+        if change.genes and is_valid(change.genome):
+            return Mutation(genome=change.genome, operator=CROSSOVER, genes=change.genes)
+    return plain_mutation(fitter, around, rng)
+
+
+def recombine(fitter: AnyGenome, other: AnyGenome, rng: np.random.Generator) -> Change:
+    """One draw, not checked: the graph may have a cycle or a dead end.
+
+    Returns:
+        The child, and the genes in which it follows the other parent and differs from the
+        fitter; none of them where it is a copy.
+    """
+    nodes = _mix(
+        {node.id: node for node in fitter.nodes}, {node.id: node for node in other.nodes}, rng
+    )
+    connections = _mix(
+        {gene.innovation: gene for gene in fitter.connections},
+        {gene.innovation: gene for gene in other.connections},
+        rng,
+    )
+    values = _mix(fitter.hyperparameters, other.hyperparameters, rng)
+    child = with_graph(fitter, list(nodes.values()), list(connections.values()))
+    genes = (
+        *(f"node {node.id}" for node in fitter.nodes if nodes[node.id] != node),
+        *(
+            f"connection {gene.innovation}"
+            for gene in fitter.connections
+            if connections[gene.innovation] != gene
+        ),
+        *(name for name, value in fitter.hyperparameters.items() if values[name] != value),
+    )
+    return Change(genome=replace(child, hyperparameters=values), genes=genes)
+
+
+def _mix(
+    fitter: Mapping[Any, Any], other: Mapping[Any, Any], rng: np.random.Generator
+) -> dict[Any, Any]:
+    """The fitter's genes; those that both have from either, a fair coin for each."""
+    coins = rng.random(len(fitter)) < 0.5
+    return {
+        mark: other[mark] if from_other and mark in other else gene
+        for (mark, gene), from_other in zip(fitter.items(), coins, strict=True)
+    }

@@ -1,0 +1,109 @@
+"""Which operator is applied: drawn by odds, tried again a bounded number of times, then plain.
+
+Pure but for the innovation table in the surroundings. Comes in: a genome and the odds of the
+operators. Comes out: the changed genome and what was done to it. It knows no fitness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mpinas.evolution.genome import AnyGenome, BlueprintGenome
+from mpinas.evolution.operators import (
+    OPERATORS,
+    Change,
+    Surroundings,
+    change_layer_kind,
+    change_species,
+    perturb_hyperparameter,
+    perturb_layer,
+    pick,
+)
+
+ATTEMPTS = 10
+"""How often a drawn operator or crossover may come to nothing before the plain mutation."""
+
+CLONE = "clone"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutation:
+    """What became of a genome: its new form, the operator's name, the genes touched."""
+
+    genome: AnyGenome
+    operator: str
+    genes: tuple[str, ...]
+
+
+def draw_operator(odds: Mapping[str, float], rng: np.random.Generator) -> str:
+    """A name, each as likely as its share of the sum of the odds (which is above 0)."""
+    left = float(rng.random()) * sum(odds.values())
+    for name, share in odds.items():
+        left -= share
+        if left < 0:
+            return name
+    return max(odds, key=lambda name: odds[name])
+
+
+def mutate(
+    genome: AnyGenome,
+    odds: Mapping[str, float],
+    around: Surroundings,
+    rng: np.random.Generator,
+) -> Mutation:
+    """Applies one operator, drawn by its odds, that can change this genome.
+
+    After ``ATTEMPTS`` operators that could not, :func:`plain_mutation`.
+    """
+    for _ in range(ATTEMPTS):
+        name = draw_operator(odds, rng)
+        change = OPERATORS[name](genome, around, rng)
+        if change is not None:
+            return Mutation(genome=change.genome, operator=name, genes=change.genes)
+    return plain_mutation(genome, around, rng)
+
+
+def plain_mutation(genome: AnyGenome, around: Surroundings, rng: np.random.Generator) -> Mutation:
+    """A change of one value, whatever the odds; of the graph where no value can change.
+
+    Always changes something if the space allows any change; else the operator is ``clone``.
+    """
+    values = [perturb_layer, perturb_hyperparameter]
+    values += [change_species if isinstance(genome, BlueprintGenome) else change_layer_kind]
+    first = pick(values, rng)
+    names = {operator: name for name, operator in OPERATORS.items()}
+    for operator in dict.fromkeys((first, *values, *OPERATORS.values())):
+        change = operator(genome, around, rng)
+        if change is not None:
+            return Mutation(genome=change.genome, operator=names[operator], genes=change.genes)
+    return Mutation(genome=genome, operator=CLONE, genes=())
+
+
+def repair_species(
+    blueprint: BlueprintGenome,
+    heirs: Mapping[int, int],
+    around: Surroundings,
+    rng: np.random.Generator,
+) -> Change | None:
+    """Points nodes whose module species died to a living one.
+
+    Args:
+        heirs: dead species -> the living one most like it; a dead species that is not named
+            there is replaced by a random one.
+
+    Returns:
+        None where nothing had to be repaired.
+    """
+    nodes, genes = [], []
+    for node in blueprint.nodes:
+        species = node.species
+        if species not in around.species:
+            species = heirs[species] if species in heirs else pick(around.species, rng)
+            genes.append(f"node {node.id}")
+        nodes.append(replace(node, species=species))
+    if not genes:
+        return None
+    return Change(genome=replace(blueprint, nodes=tuple(nodes)), genes=tuple(genes))

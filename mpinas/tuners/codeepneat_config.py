@@ -1,0 +1,96 @@
+"""The configuration section of CoDeepNEAT, with every default."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from mpinas.config import Section, TunerConfig
+
+
+class MutationOdds(Section):
+    """Odds of the operators that every genome knows: shares of their sum."""
+
+    add_node: float = Field(default=0.15, ge=0)
+    add_connection: float = Field(default=0.1, ge=0, description="or enable a disabled one")
+    remove_node: float = Field(default=0.1, ge=0)
+    remove_connection: float = Field(default=0.08, ge=0)
+    perturb_hyperparameter: float = Field(default=0.1, ge=0)
+
+    @model_validator(mode="after")
+    def _something_can_happen(self) -> Self:
+        odds = self.model_dump()
+        if sum(odds.values()) <= 0:
+            raise ValueError(f"the odds must not all be 0. Received: {', '.join(odds)}=0")
+        return self
+
+
+class ModuleMutationOdds(MutationOdds):
+    """Odds of a module's operators."""
+
+    change_layer_kind: float = Field(default=0.1, ge=0)
+    perturb_layer: float = Field(default=0.5, ge=0)
+
+
+class BlueprintMutationOdds(MutationOdds):
+    """Odds of a blueprint's operators."""
+
+    change_species: float = Field(default=0.35, ge=0)
+
+
+class PopulationConfig(Section):
+    """How one of the two populations evolves."""
+
+    population: int = Field(gt=0, description="genomes in every generation, exactly")
+    species: int = Field(gt=0, description="wanted number of species")
+    elites: int = Field(default=1, ge=0, description="of each species, kept unchanged")
+    survival: float = Field(default=0.5, gt=0, le=1, description="share that may be parents")
+    crossover: float = Field(default=0.25, ge=0, le=1, description="odds of two parents")
+    further_change: float = Field(
+        default=0.3, ge=0, le=1, description="odds of one more mutation, again and again"
+    )
+    strength: float = Field(
+        default=0.2, gt=0, le=1, description="of a perturbation, as a share of the domain"
+    )
+    stagnation: int = Field(
+        default=15, gt=0, description="generations without a better mean before a species dies"
+    )
+    species_elitism: int = Field(default=2, ge=0, description="best species that never stagnate")
+    start_nodes: int = Field(default=3, gt=0, description="most nodes of a starting genome")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for name in ("species", "elites"):
+            value = getattr(self, name)
+            if value > self.population:
+                raise ValueError(
+                    f"{name} must not be above population. "
+                    f"Received: {name}={value}, population={self.population}"
+                )
+        return self
+
+
+class ModulesConfig(PopulationConfig):
+    """The modules: small graphs of layers."""
+
+    population: int = Field(default=20, gt=0, description="genomes in every generation, exactly")
+    species: int = Field(default=4, gt=0, description="wanted number of species")
+    mutation: ModuleMutationOdds = ModuleMutationOdds()
+
+
+class BlueprintsConfig(PopulationConfig):
+    """The blueprints: graphs of pointers to module species."""
+
+    population: int = Field(default=10, gt=0, description="genomes in every generation, exactly")
+    species: int = Field(default=2, gt=0, description="wanted number of species")
+    mutation: BlueprintMutationOdds = BlueprintMutationOdds()
+
+
+class CoDeepNeatConfig(TunerConfig):
+    """The section ``tuner`` with ``name: codeepneat``."""
+
+    name: Literal["codeepneat"] = "codeepneat"
+    modules: ModulesConfig = ModulesConfig()
+    blueprints: BlueprintsConfig = BlueprintsConfig()
