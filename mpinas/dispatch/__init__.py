@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Where trials run: executors, and what a worker's processes may see."""

@@ -1,0 +1,163 @@
+"""Which device a worker's trials see: the child's environment, from the worker's own. Pure.
+
+A device is taken by its *index into the inherited list* ``CUDA_VISIBLE_DEVICES``, never by a
+number of our own: launchers have often narrowed that list before (``--gpus-per-task=1``), and it
+may hold UUIDs or MIG instances. Only :func:`count_gpus` looks at the machine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from mpinas.errors import LaunchFault, fault
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+MULTI_PROCESS_SERVICE = "CUDA_MPS_PIPE_DIRECTORY"
+DEVICE_PER_TASK = (
+    "SLURM_GPUS_PER_TASK",
+    "SLURM_TRES_PER_TASK",
+    "SLURM_GPU_BIND",
+    "JSM_NAMESPACE_SIZE",
+)
+"""Set by launchers that give tasks devices of their own; those may all be called ``0``."""
+
+READ_VARIABLES = (VISIBLE, MULTI_PROCESS_SERVICE, *DEVICE_PER_TASK)
+"""All that :func:`bind` looks at, for callers that send a worker's environment elsewhere."""
+
+GpuBinding = Literal["auto", "env", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Binding:
+    """What a worker's trials run on.
+
+    Attributes:
+        device: ``cpu``, ``gpu:2``, ``gpu:GPU-5d0a...``, ``gpu:shared`` (MPS decides), ...
+        environment: variables to set in the child; none where the inherited ones are right.
+    """
+
+    device: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def bind(
+    local_rank: int,
+    local_size: int,
+    environment: Mapping[str, str],
+    *,
+    gpus_present: int = 0,
+    gpu_binding: GpuBinding = "auto",
+    gpus: int | None = None,
+    workers_per_gpu: int = 1,
+    neighbours: Sequence[str | None] = (),
+) -> Binding:
+    """The device of one worker.
+
+    Args:
+        local_rank: of the worker among the workers of its node, from 0.
+        local_size: how many workers the node has.
+        environment: the worker's own; at least ``READ_VARIABLES``.
+        gpus_present: of the node; read only where ``CUDA_VISIBLE_DEVICES`` is unset.
+        gpu_binding: ``auto`` gives each worker a device of the list; ``env`` keeps what the
+            launcher has set and insists on it; ``none`` changes and checks nothing.
+        gpus: how many devices of the list to use; 0 for none, None for all.
+        workers_per_gpu: how many workers may share one.
+        neighbours: ``CUDA_VISIBLE_DEVICES`` of all workers of the node by local rank; workers
+            share devices only with those that inherited the same list. Empty: all the same.
+
+    Raises:
+        LaunchFault: more workers than devices, or more devices asked for than exist.
+    """
+    inherited = environment.get(VISIBLE)
+    visible = _visible(inherited, gpus_present)
+    if gpu_binding == "none":
+        return Binding(device=_device(visible))
+    if gpus == 0:
+        return Binding(device="cpu", environment={VISIBLE: ""})
+    if gpus is not None and gpus > len(visible):
+        raise LaunchFault(_too_few_devices(gpus, visible))
+    if gpu_binding == "env":
+        return _launchers_choice(inherited, visible)
+    if not visible:
+        return Binding(device="cpu")
+    if MULTI_PROCESS_SERVICE in environment:
+        return Binding(device="gpu:shared")
+    sharing = [rank for rank in range(local_size) if _same_list(rank, local_rank, neighbours)]
+    usable = visible[:gpus]
+    if len(sharing) <= len(usable) * workers_per_gpu:
+        device = usable[sharing.index(local_rank) % len(usable)]
+        return Binding(device=f"gpu:{device}", environment={VISIBLE: device})
+    if len(visible) == 1 and any(name in environment for name in DEVICE_PER_TASK):
+        return Binding(device=f"gpu:{visible[0]}")
+    raise LaunchFault(_too_many_workers(len(sharing), usable, workers_per_gpu))
+
+
+def count_gpus(root: Path = Path("/")) -> int:
+    """NVIDIA devices of this machine, from its file system; loads no driver. Impure.
+
+    Args:
+        root: of the file system.
+    """
+    listed = root / "proc/driver/nvidia/gpus"
+    if listed.is_dir():
+        return len(list(listed.iterdir()))
+    nodes = (root / "dev").glob("nvidia[0-9]*")
+    return sum(1 for node in nodes if re.fullmatch(r"nvidia\d+", node.name))
+
+
+def _visible(inherited: str | None, gpus_present: int) -> tuple[str, ...]:
+    """The devices that CUDA would show: a list ends at its first invalid entry, such as -1."""
+    if inherited is None:
+        return tuple(str(index) for index in range(gpus_present))
+    devices: list[str] = []
+    for entry in (part.strip() for part in inherited.split(",")):
+        if not re.fullmatch(r"\d+|(GPU|MIG)-.+", entry):
+            break
+        devices.append(entry)
+    return tuple(devices)
+
+
+def _device(visible: Sequence[str]) -> str:
+    return f"gpu:{','.join(visible)}" if visible else "cpu"
+
+
+def _same_list(one: int, other: int, neighbours: Sequence[str | None]) -> bool:
+    return not neighbours or neighbours[one] == neighbours[other]
+
+
+def _launchers_choice(inherited: str | None, visible: Sequence[str]) -> Binding:
+    if inherited is None:
+        raise LaunchFault(
+            fault(
+                "run.gpu_binding",
+                f"the launcher has not set {VISIBLE}",
+                "gpu_binding=env",
+                cure="Use gpu_binding=auto, or have the launcher bind devices",
+            )
+        )
+    return Binding(device=_device(visible))
+
+
+def _too_few_devices(gpus: int, visible: Sequence[str]) -> str:
+    return fault(
+        "run.gpus",
+        "more GPUs asked for than exist",
+        f"gpus={gpus}",
+        f"Visible here: {len(visible)} ({', '.join(visible) or 'none'})",
+        "Lower run.gpus or leave it out",
+    )
+
+
+def _too_many_workers(workers: int, usable: Sequence[str], workers_per_gpu: int) -> str:
+    return fault(
+        "run.workers_per_gpu",
+        "more workers than GPUs",
+        f"workers={workers}, gpus={len(usable)}, workers_per_gpu={workers_per_gpu}",
+        f"At most {len(usable) * workers_per_gpu} workers on this node",
+        "Start fewer workers, or raise run.workers_per_gpu, or set run.gpu_binding=env where the "
+        "launcher gives each worker its own GPU",
+    )

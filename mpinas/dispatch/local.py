@@ -1,0 +1,119 @@
+"""Workers in this process: each a supervised slot, all forked from one forkserver.
+
+What ``python -m mpinas run`` uses where no MPI launcher has started it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+
+from mpinas.dispatch.devices import bind, count_gpus
+from mpinas.dispatch.settings import WorkerSettings
+from mpinas.records import Event, TrialSpec, Worker, WorkerLost
+from mpinas.trial.child import Supervisor
+from mpinas.trial.handle import ForkServer
+
+POLL_S = 0.02
+
+
+class LocalExecutor:
+    """Runs trials in children of this process.
+
+    Args:
+        settings: how workers run trials.
+        workers: how many trials run at once.
+        environment: of this process.
+
+    Raises:
+        LaunchFault: there are not enough devices.
+        ForkServerBroken: no process can be started.
+    """
+
+    def __init__(
+        self, settings: WorkerSettings, workers: int, environment: Mapping[str, str] = os.environ
+    ) -> None:
+        host = socket.gethostname()
+        gpus_present = count_gpus()
+        bindings = [
+            bind(
+                index,
+                workers,
+                environment,
+                gpus_present=gpus_present,
+                gpu_binding=settings.gpu_binding,
+                gpus=settings.gpus,
+                workers_per_gpu=settings.workers_per_gpu,
+            )
+            for index in range(workers)
+        ]
+        self._server = ForkServer(settings.runner, settings.threads, environment)
+        self._server.start()
+        self._slots = [
+            Supervisor(
+                self._server,
+                Worker(host=host, rank=index + 1, device=binding.device),
+                binding.environment,
+            )
+            for index, binding in enumerate(bindings)
+        ]
+        self._events: deque[Event] = deque()
+
+    def workers(self) -> int:
+        return len(self._slots)
+
+    def free(self) -> int:
+        return sum(1 for slot in self._slots if not slot.busy)
+
+    def submit(self, spec: TrialSpec) -> None:
+        for slot in self._slots:
+            if not slot.busy:
+                slot.start(spec)
+                return
+        raise RuntimeError(f"no worker is free for {spec.trial_id}")
+
+    def events(self, timeout_s: float) -> Iterator[Event]:
+        deadline = time.monotonic() + timeout_s
+        while True:
+            self._poll()
+            left_s = deadline - time.monotonic()
+            if self._events or left_s <= 0:
+                break
+            self._wait(min(left_s, POLL_S))
+        while self._events:
+            yield self._events.popleft()
+
+    def cancel(self, trial_id: str) -> None:
+        for slot in self._slots:
+            if slot.trial_id == trial_id:
+                slot.cancel()
+
+    def close(self) -> None:
+        for slot in self._slots:
+            slot.close()
+        self._slots.clear()
+        self._events.clear()
+        self._server.close()
+
+    def process_ids(self) -> list[int]:
+        """Of the forkserver and of the children that run."""
+        found = [self._server.pid, *(slot.pid for slot in self._slots)]
+        return [pid for pid in found if pid is not None]
+
+    def _poll(self) -> None:
+        for slot in list(self._slots):
+            self._events.extend(slot.poll())
+            if slot.broken and not slot.busy:
+                self._slots.remove(slot)
+                self._events.append(
+                    WorkerLost(worker=slot.worker, trial_id=None, reason=slot.broken)
+                )
+
+    def _wait(self, timeout_s: float) -> None:
+        busy = [slot for slot in self._slots if slot.busy]
+        descriptors = {descriptor for slot in busy for descriptor in slot.descriptors()}
+        select.select(descriptors, [], [], timeout_s)

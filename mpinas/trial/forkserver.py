@@ -1,0 +1,256 @@
+"""The process that forks trials: loads the runner once, then forks a child in 10 ms per trial.
+
+The supervisor (``child.py``) starts it with :func:`main` in a fresh interpreter and talks to it
+through one socket, whose messages are small JSON texts. It is no MPI process, so that no MPI
+process ever forks (hpc: fork after MPI_Init breaks some fabrics); it runs no TensorFlow op, so
+that its children may. Both it and every child ask the kernel to be killed with their parent:
+a killed rank leaves neither behind.
+
+Messages in: ``{"order": n, "environment": {...}}`` with three descriptors (the trial spec, the
+pipe for reports, a place for notes of a crash), ``{"kill": n, "signal": s}``.
+Messages out: ``{"ready": true}`` or ``{"broken": text}``, ``{"order": n, "pid": p}``,
+``{"order": n, "refused": text}``, ``{"order": n, "exit": code}``.
+
+It does not use ``multiprocessing``'s forkserver: that one makes its client wait, for the whole
+TensorFlow import and without a limit, whenever it starts a process, pickles what it starts, runs
+the main script again in each child and cannot be stopped except by the end of its client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import gc
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from mpinas.records import Progress, TrialResult, TrialSpec, from_json, to_json
+
+RUNNERS: Mapping[str, str] = {"keras": "mpinas.trial.run", "fake": "mpinas.trial.fake"}
+"""Modules with a ``run_trial(spec, report)``."""
+
+PRELOADED: Mapping[str, tuple[str, ...]] = {
+    "keras": ("tensorflow", "keras"),
+    "fake": ("numpy.random",),
+}
+"""What a runner loads late and slowly; loading it must start no thread and touch no device."""
+
+MESSAGE_BYTES = 65536
+DESCRIPTORS_IN_ORDER = 3
+BROKEN_CHARACTERS = 8000
+IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
+PR_SET_PDEATHSIG = 1
+
+FIRST_LINE = b"S"
+PROGRESS = b"P"
+RESULT = b"R"
+ERROR = b"E"
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Has the kernel kill this process when its parent ends; leaves at once if it is gone."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+def main(parent_pid: int, socket_fd: int, runner: str) -> None:
+    """Serves until the supervisor closes the socket or dies."""
+    die_with_parent(parent_pid)
+    for number in IGNORED_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    with socket.socket(fileno=socket_fd) as control:
+        server = _Server(control, runner)
+        try:
+            for module in (*PRELOADED[runner], RUNNERS[runner]):
+                importlib.import_module(module)
+        except Exception:
+            server.send({"broken": traceback.format_exc()[-BROKEN_CHARACTERS:]})
+            return
+        _warm_up()
+        server.send({"ready": True})
+        server.serve()
+
+
+def _warm_up() -> None:
+    """Does once what every child would do again: readers of records, a tidy memory."""
+    for record_type in (TrialSpec, TrialResult, Progress):
+        with contextlib.suppress(ValueError):
+            from_json(record_type, b"{}")
+    gc.collect()
+    gc.freeze()
+
+
+class _Server:
+    """The loop of the forkserver. ``children`` maps the pid of a living child to its order."""
+
+    def __init__(self, control: socket.socket, runner: str) -> None:
+        self.control = control
+        self.runner = runner
+        self.children: dict[int, int] = {}
+        self.wake_read, self.wake_write = os.pipe()
+        for descriptor in (self.wake_read, self.wake_write):
+            os.set_blocking(descriptor, False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(self.wake_write, warn_on_full_buffer=False)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        self.control.send(json.dumps(message).encode())
+
+    def serve(self) -> None:
+        try:
+            while True:
+                ready, _, _ = select.select([self.control.fileno(), self.wake_read], [], [])
+                if self.wake_read in ready:
+                    os.read(self.wake_read, MESSAGE_BYTES)
+                    self._reap()
+                if self.control.fileno() in ready and not self._take_message():
+                    return
+        except ConnectionError:
+            return
+        finally:
+            for pid in self.children:
+                _kill_group(pid, signal.SIGKILL)
+
+    def _take_message(self) -> bool:
+        text, descriptors, _, _ = socket.recv_fds(self.control, MESSAGE_BYTES, DESCRIPTORS_IN_ORDER)
+        if not text:
+            return False
+        message = json.loads(text)
+        if "kill" in message:
+            for pid, order in self.children.items():
+                if order == message["kill"]:
+                    _kill_group(pid, message["signal"])
+            return True
+        try:
+            self._fork(message, descriptors)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        return True
+
+    def _fork(self, message: Mapping[str, Any], descriptors: list[int]) -> None:
+        server_pid = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self.send({"order": message["order"], "refused": f"fork: {error}"})
+            return
+        if pid == 0:
+            self._become_child(server_pid, message["environment"], descriptors)
+        with contextlib.suppress(OSError):
+            os.setpgid(pid, pid)
+        self.children[pid] = message["order"]
+        self.send({"order": message["order"], "pid": pid})
+
+    def _become_child(
+        self, server_pid: int, environment: Mapping[str, str], descriptors: list[int]
+    ) -> NoReturn:
+        code = 1
+        try:
+            os.setpgid(0, 0)
+            die_with_parent(server_pid)
+            signal.set_wakeup_fd(-1)
+            for number in (signal.SIGCHLD, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            self.control.close()
+            os.close(self.wake_read)
+            os.close(self.wake_write)
+            os.environ.update(environment)
+            code = run_child(self.runner, *descriptors)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+    def _reap(self) -> None:
+        """Reports every child that has ended; what it started in its group ends with it.
+
+        The group is killed while the dead child still holds its number, so that no stranger can
+        have it.
+        """
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None:
+                return
+            _kill_group(ended.si_pid, signal.SIGKILL)
+            _, status = os.waitpid(ended.si_pid, 0)
+            order = self.children.pop(ended.si_pid, None)
+            if order is not None:
+                self.send({"order": order, "exit": os.waitstatus_to_exitcode(status)})
+
+
+def _kill_group(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
+def run_child(runner: str, spec_fd: int, report_fd: int, notes_fd: int) -> int:
+    """Runs one trial in this process and writes what happens to the pipe, a line a message.
+
+    A crash leaves the Python stack in the notes; so does SIGTERM, which tells where a trial was
+    that ran out of time.
+
+    Returns:
+        The exit code of the process.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    faulthandler.enable(file=notes_fd)
+    faulthandler.register(signal.SIGTERM, file=notes_fd, chain=True)
+    tell = _Tell(report_fd)
+    tell(FIRST_LINE, b"")
+    try:
+        with open(spec_fd, "rb", closefd=False) as text:
+            spec = from_json(TrialSpec, text.read())
+        run_trial: Callable[..., TrialResult] = importlib.import_module(RUNNERS[runner]).run_trial
+        result = run_trial(spec, tell.progress)
+        if not isinstance(result, TrialResult):
+            raise TypeError(f"run_trial gave no TrialResult. Received: {type(result).__name__}.")
+        tell(RESULT, to_json(result))
+    except BaseException as error:
+        what = {"name": type(error).__name__, "text": traceback.format_exc()}
+        tell(ERROR, json.dumps(what).encode())
+        return _exit_code(error)
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+    return 0
+
+
+def _exit_code(error: BaseException) -> int:
+    if not isinstance(error, SystemExit):
+        return 1
+    if error.code is None:
+        return 0
+    return error.code & 0xFF if isinstance(error.code, int) else 1
+
+
+class _Tell:
+    """Writes messages to the supervisor: a kind byte, JSON on one line, a line feed."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __call__(self, kind: bytes, text: bytes) -> None:
+        left = memoryview(kind + text + b"\n")
+        while left:
+            left = left[os.write(self.descriptor, left) :]
+
+    def progress(self, progress: Progress) -> None:
+        self(PROGRESS, to_json(progress))
