@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
-import numpy as np
+from numpy.random import SeedSequence, default_rng
 
 from mpinas import __version__
 from mpinas.assembly.shapes import network_costs, network_widths
@@ -116,7 +116,7 @@ def run_trial(spec: TrialSpec, report: Report) -> TrialResult:
     except Infeasible as reason:
         return _result(spec, status=TrialStatus.INFEASIBLE, error=reason.reason)
     fake: Mapping[str, Any] = spec.settings["fake"]
-    rng = np.random.default_rng(np.random.SeedSequence(spec.seed))
+    rng = default_rng(SeedSequence(spec.seed))
     failure = draw_failure(fake["failures"], float(rng.random()))
     seconds = draw_seconds(fake["seconds"], float(rng.standard_normal()))
     accuracies = _learn(spec, report, seconds, failure)

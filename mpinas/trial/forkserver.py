@@ -37,13 +37,8 @@ from typing import Any, NoReturn
 from mpinas.records import Progress, TrialResult, TrialSpec, from_json, to_json
 
 RUNNERS: Mapping[str, str] = {"keras": "mpinas.trial.run", "fake": "mpinas.trial.fake"}
-"""Modules with a ``run_trial(spec, report)``."""
-
-PRELOADED: Mapping[str, tuple[str, ...]] = {
-    "keras": ("tensorflow", "keras"),
-    "fake": ("numpy.random",),
-}
-"""What a runner loads late and slowly; loading it must start no thread and touch no device."""
+"""Modules with a ``run_trial(spec, report)``; loading one must start no thread and touch no
+device, since children are forked afterwards."""
 
 MESSAGE_BYTES = 65536
 DESCRIPTORS_IN_ORDER = 3
@@ -74,8 +69,7 @@ def main(parent_pid: int, socket_fd: int, runner: str) -> None:
     with socket.socket(fileno=socket_fd) as control:
         server = _Server(control, runner)
         try:
-            for module in (*PRELOADED[runner], RUNNERS[runner]):
-                importlib.import_module(module)
+            importlib.import_module(RUNNERS[runner])
         except Exception:
             server.send({"broken": traceback.format_exc()[-BROKEN_CHARACTERS:]})
             return

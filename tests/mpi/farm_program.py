@@ -1,0 +1,153 @@
+"""A job for tests of the farm: rank 0 runs the scenario named by its first argument.
+
+Rank 0 writes JSON lines; the last argument of a scenario is JSON as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from handmade import fake_spec, farm
+
+from mpinas.dispatch.mpi import MpiExecutor, World, abort_on_error, dismiss, join, leave
+from mpinas.dispatch.servant import ignore_signals, serve
+from mpinas.dispatch.settings import WorkerSettings
+from mpinas.errors import LaunchFault
+from mpinas.records import Finished, Progress, Started, to_plain
+
+Options = Mapping[str, Any]
+
+
+def say(**what: Any) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+def executor_of(world: World, options: Options) -> MpiExecutor:
+    return MpiExecutor(world, WorkerSettings(runner="fake", **options.get("settings", {})))
+
+
+def run_trials(world: World, options: Options) -> int:
+    """Runs ``trials``, a list of arguments of ``fake_spec``; tells events and last words."""
+    executor = executor_of(world, options)
+    say(workers=executor.workers())
+    for event in farm(executor, [fake_spec(**trial) for trial in options["trials"]]):
+        say(kind=type(event).__name__, **to_plain(event))
+    say(free=executor.free())
+    executor.close()
+    executor.close()
+    say(unanswered=executor.unanswered)
+    for rank, farewell in executor.farewells.items():
+        say(rank=rank, **to_plain(farewell))
+    say(tensorflow_on_rank_0="tensorflow" in sys.modules)
+    leave(world, executor.unanswered, options.get("exit_code", 0))
+
+
+def cancel_one(world: World, options: Options) -> int:
+    """Cancels the endless trial 0 when it has started, then runs trial 1 on the same worker."""
+    executor = executor_of(world, options)
+    ended: list[str] = []
+    executor.submit(fake_spec(0, failures={"hang": 1.0}))
+    while len(ended) < 2:
+        for event in executor.events(1.0):
+            if isinstance(event, Started) and event.trial_id == "g000-t000":
+                executor.cancel("g000-t000")
+                executor.cancel("g000-t999")
+            if isinstance(event, Finished):
+                ended.append(event.result.trial_id)
+                say(trial_id=event.result.trial_id, status=event.result.status.value)
+                if len(ended) == 1:
+                    executor.submit(fake_spec(1))
+    executor.close()
+    leave(world, executor.unanswered, 0)
+
+
+def wait_in_trials(world: World, options: Options) -> int:
+    """Starts an endless trial on every worker and tells all process ids, then waits."""
+    executor = executor_of(world, options)
+    for index in range(executor.workers()):
+        executor.submit(fake_spec(index, failures={"hang": 1.0}))
+    started = 0
+    while started < executor.workers():
+        started += sum(isinstance(event, Started) for event in executor.events(1.0))
+    say(rank_0=os.getpid(), workers=executor.process_ids())
+    while True:
+        list(executor.events(1.0))
+
+
+def leave_a_deaf_worker(world: World, options: Options) -> int:
+    """Ends well, but a worker hears nothing of it."""
+    executor = executor_of(world, options)
+    os.kill(executor.process_ids()[2], signal.SIGSTOP)
+    executor.close()
+    say(unanswered=executor.unanswered)
+    leave(world, executor.unanswered, options["exit_code"])
+
+
+def raise_error(world: World, options: Options) -> int:
+    """Rank 0 fails while its workers wait."""
+    executor_of(world, options)
+    raise ValueError("rank 0 fails on purpose")
+
+
+def stop_at_once(world: World, options: Options) -> int:
+    """There is a fault in the configuration: nobody makes an executor."""
+    leave(world, dismiss(world, 30.0), 2)
+
+
+def refuse_launch(world: World, options: Options) -> int:
+    """The executor refuses its settings; the workers are sent home."""
+    try:
+        executor_of(world, options)
+    except LaunchFault as error:
+        say(fault=str(error))
+        leave(world, dismiss(world, 30.0), 2)
+    return 1
+
+
+def count_progress(world: World, options: Options) -> int:
+    """Tells when progress of one slow trial arrives before its end."""
+    executor = executor_of(world, options)
+    seen = [type(event).__name__ for event in farm(executor, [fake_spec(0, seconds=0.3)])]
+    assert Progress.__name__ in seen
+    say(events=seen)
+    executor.close()
+    leave(world, executor.unanswered, 0)
+
+
+SCENARIOS: Mapping[str, Callable[[World, Options], int]] = {
+    "run_trials": run_trials,
+    "cancel_one": cancel_one,
+    "wait_in_trials": wait_in_trials,
+    "leave_a_deaf_worker": leave_a_deaf_worker,
+    "raise_error": raise_error,
+    "stop_at_once": stop_at_once,
+    "refuse_launch": refuse_launch,
+    "count_progress": count_progress,
+}
+
+
+def main() -> int:
+    scenario, options = sys.argv[1], json.loads(sys.argv[2])
+    try:
+        world = join(os.environ)
+    except LaunchFault as error:
+        say(fault=str(error))
+        return 2
+    abort_on_error(world)
+    if world.rank == 0:
+        return SCENARIOS[scenario](world, options)
+    ignore_signals()
+    if world.rank == options.get("failing_rank"):
+        raise ValueError(f"rank {world.rank} fails on purpose")
+    serve(world)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

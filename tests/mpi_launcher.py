@@ -1,0 +1,87 @@
+"""Starts programs under the mpiexec of this Python environment, never without a time limit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+MPIEXEC = SCRIPTS / "mpiexec"
+
+
+@cache
+def is_open_mpi() -> bool:
+    """Whether the environment's mpiexec is Open MPI's; else it is MPICH's."""
+    version = subprocess.run(
+        [str(MPIEXEC), "--version"], capture_output=True, text=True, check=True, timeout=60
+    )
+    return "Open MPI" in version.stdout or "open-mpi" in version.stdout
+
+
+def command(ranks: int, program: Sequence[str]) -> list[str]:
+    """The command line that runs a Python program on so many ranks of this machine."""
+    options = ["--map-by", ":OVERSUBSCRIBE", "--bind-to", "none"] if is_open_mpi() else []
+    return [str(MPIEXEC), *options, "-n", str(ranks), sys.executable, *program]
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Of a job: this one's, without what would make it part of another MPI job."""
+    return {
+        **os.environ,
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]),
+        **(more or {}),
+    }
+
+
+def start(
+    ranks: int, program: Sequence[str], more: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Starts a job in a process group of its own; end it with :func:`stop`."""
+    return subprocess.Popen(
+        command(ranks, program),
+        env=environment(more),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def stop(job: subprocess.Popen[str]) -> None:
+    """Kills what is left of a job."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(job.pid, signal.SIGKILL)
+    for stream in (job.stdout, job.stderr):
+        if stream is not None:
+            stream.close()
+    job.wait()
+
+
+def run(
+    ranks: int,
+    program: Sequence[str],
+    more: Mapping[str, str] | None = None,
+    limit_s: float = 120.0,
+) -> subprocess.CompletedProcess[str]:
+    """Runs a job to its end.
+
+    Raises:
+        subprocess.TimeoutExpired: it was killed for its time; its output is in the error.
+    """
+    job = start(ranks, program, more)
+    try:
+        output, errors = job.communicate(timeout=limit_s)
+    finally:
+        stop(job)
+    return subprocess.CompletedProcess(job.args, job.returncode, output, errors)
