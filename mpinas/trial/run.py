@@ -249,11 +249,9 @@ def _start_tensorflow(settings: TrialConfig, seed: int) -> bool:
     Returns:
         Whether there is a GPU.
     """
-    threading = tf.config.threading
-    if threading.get_intra_op_parallelism_threads() != settings.threads:
-        threading.set_intra_op_parallelism_threads(settings.threads)
-    if threading.get_inter_op_parallelism_threads() != 1:
-        threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
+    # One operation after the other: what runs side by side would exceed the threads.
+    tf.config.threading.set_inter_op_parallelism_threads(1)
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)

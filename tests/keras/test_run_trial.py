@@ -1,0 +1,263 @@
+"""One real trial: what it learns, that it repeats to the last bit, and how it can end."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pathlib
+import subprocess
+import sys
+import typing
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+from keras_networks import DIGITS_NETWORK, chain, conv2d, dense, trial
+
+from mpinas.assembly.shapes import network_costs
+from mpinas.config import ProblemConfig, TrialConfig
+from mpinas.problems import open_prepared, prepare, split
+from mpinas.records import (
+    Failure,
+    Progress,
+    TrialResult,
+    TrialSpec,
+    TrialStatus,
+    from_json,
+    from_plain,
+    to_json,
+)
+
+pytestmark = pytest.mark.keras
+
+SERVER = pathlib.Path(__file__).with_name("keras_trial_server.py")
+
+
+class Server:
+    """A process that has TensorFlow loaded and forks for each trial."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(SERVER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            text=True,
+        )
+
+    def ask(self, spec: TrialSpec) -> dict:
+        self.process.stdin.write(to_json(spec).decode() + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def run(self, spec: TrialSpec) -> TrialResult:
+        return from_plain_result(self.ask(spec))
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+
+
+def from_plain_result(answer: dict) -> TrialResult:
+    assert "crashed" not in answer
+    return from_json(TrialResult, json.dumps(answer["result"]))
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Server()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory) -> str:
+    file = tmp_path_factory.mktemp("prepared") / "digits.h5"
+    prepare(ProblemConfig(name="digits"), file)
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def plain(server, digits) -> dict:
+    """The answer to the trial that others are compared with."""
+    return server.ask(trial(digits))
+
+
+def same_numbers(one: TrialResult, other: TrialResult) -> bool:
+    return (one.fitness, one.curves) == (other.fitness, other.curves)
+
+
+def test_a_trial_learns_and_says_all_about_it(server, digits):
+    spec = trial(digits, epochs=6, train_images=None, validation=0.15)
+    answer = server.ask(spec)
+    result = from_plain_result(answer)
+    assert result.status is TrialStatus.COMPLETE, result.error
+    assert result.fitness > 0.85
+    assert (result.trial_id, result.network_hash) == ("g000-t000", DIGITS_NETWORK.hash)
+    assert result.costs == network_costs(DIGITS_NETWORK)
+    assert result.widths == {"conv2d_1": 8, "dense_6": 32, "dense_9": 10}
+    assert set(result.versions) == {"tensorflow", "keras", "numpy", "python"}
+    curves = result.curves
+    assert result.fitness == curves.validation_accuracy[-1]
+    assert curves.training_loss[-1] < curves.training_loss[0]
+    assert curves.training_accuracy[-1] > curves.training_accuracy[0]
+    times = result.times
+    parts = (times.build_s, times.train_s, times.evaluate_s)
+    assert min(parts) > 0
+    assert sum(parts) <= times.wall_time_s
+
+    rows = [from_plain(Progress, row) for row in answer["progress"]]
+    assert [(row.epoch, row.epochs) for row in rows] == [(epoch, 6) for epoch in range(1, 7)]
+    assert tuple(row.loss for row in rows) == curves.training_loss
+    assert tuple(row.accuracy for row in rows) == curves.training_accuracy
+    assert tuple(row.validation_accuracy for row in rows) == curves.validation_accuracy
+
+
+def test_fresh_processes_give_the_same_bits(plain, digits):
+    fresh = Server()
+    try:
+        again = fresh.run(trial(digits))
+        threaded = [fresh.run(trial(digits, deterministic=True)) for _ in range(2)]
+    finally:
+        fresh.close()
+    assert same_numbers(from_plain_result(plain), again)
+    assert same_numbers(*threaded)
+
+
+def test_another_seed_or_split_gives_other_numbers(server, plain, digits):
+    first = from_plain_result(plain)
+    assert not same_numbers(first, server.run(trial(digits, seed=12)))
+    assert not same_numbers(first, server.run(trial(digits, split_seed=1)))
+
+
+@pytest.mark.parametrize("changes", [{"steps_per_execution": 1}, {"jit_compile": True}])
+def test_settings_of_speed_change_no_number_on_a_cpu(server, plain, digits, changes):
+    assert same_numbers(from_plain_result(plain), server.run(trial(digits, **changes)))
+
+
+def test_the_number_of_threads_is_really_applied(server, plain, digits):
+    pool = server.ask(trial(digits, threads=4))["threads"] - plain["threads"]
+    assert pool == 3
+
+
+def test_all_optimizers_of_the_configuration_train(server, digits):
+    names = typing.get_args(TrialConfig.model_fields["optimizer"].annotation)
+    results = [server.run(trial(digits, optimizer=name, epochs=1)) for name in names]
+    assert [result.status for result in results] == [TrialStatus.COMPLETE] * len(names)
+    assert len({result.curves.training_loss for result in results}) == len(names)
+
+
+def test_the_test_set_and_the_validation_images_teach_nothing(server, plain, digits, tmp_path):
+    file = tmp_path / "changed.h5"
+    file.write_bytes(pathlib.Path(digits).read_bytes())
+    problem = open_prepared(file)
+    _, validation = split(problem.y_train, validation=200.0, train_images=600, seed=0)
+    with h5py.File(file, "r+") as target:
+        target["x_test"][:] = 0
+        target["y_test"][:] = 0
+    assert same_numbers(from_plain_result(plain), server.run(trial(str(file))))
+    with h5py.File(file, "r+") as target:
+        images = target["x_train"][:]
+        images[validation] = 255 - images[validation]
+        target["x_train"][:] = images
+    changed, first = server.run(trial(str(file))), from_plain_result(plain)
+    assert changed.curves.training_loss == first.curves.training_loss
+    assert changed.curves.validation_loss != first.curves.validation_loss
+
+
+def test_a_loss_gone_wrong_ends_the_trial_as_data(server, digits, tmp_path):
+    weights = tmp_path / "t.weights.h5"
+    spec = trial(digits, learning_rate=1e30, optimizer="sgd", epochs=50, weights_path=str(weights))
+    answer = server.ask(spec)
+    result = from_plain_result(answer)
+    assert (result.status, result.failure) == (TrialStatus.FAILED, Failure.NOT_A_NUMBER)
+    assert "loss is" in result.error
+    assert len(answer["progress"]) == len(result.curves.training_loss) < 3
+    assert all(math.isfinite(loss) for loss in result.curves.training_loss)
+    assert result.costs == network_costs(DIGITS_NETWORK)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_network_that_ends_with_nan_weights_is_no_success(server, digits):
+    """One step only: its loss is finite, what it leaves behind is not."""
+    spec = trial(
+        digits, learning_rate=1e38, optimizer="sgd", epochs=1, train_images=64, batch_size=64
+    )
+    result = server.run(spec)
+    assert (result.status, result.failure) == (TrialStatus.FAILED, Failure.NOT_A_NUMBER)
+    assert "validation loss" in result.error
+
+
+def test_lack_of_memory_missing_data_and_impossible_networks_are_data(server, digits, tmp_path):
+    huge = chain((8, 8, 1), ("flatten", {}), dense(2**36), dense(10))
+    result = server.run(trial(digits, huge))
+    assert (result.status, result.failure) == (TrialStatus.FAILED, Failure.OUT_OF_MEMORY)
+    absent = server.run(trial(str(tmp_path / "absent.h5")))
+    assert (absent.status, absent.failure) == (TrialStatus.FAILED, Failure.INFRASTRUCTURE)
+    assert "absent.h5" in absent.error
+    impossible = server.run(trial(digits, chain((8, 8, 1), dense(10))))
+    assert impossible.status is TrialStatus.INFEASIBLE
+    assert "dense needs a vector" in impossible.error
+
+
+def validation_accuracy(digits: str, weights: pathlib.Path) -> float:
+    """Of a model that gets these weights, computed without ``run_trial``."""
+    from mpinas.assembly.keras_model import build_model
+
+    problem = open_prepared(pathlib.Path(digits))
+    training, validation = split(problem.y_train, validation=200.0, train_images=600, seed=0)
+    seen = problem.x_train[training].astype(np.float64)
+    model = build_model(DIGITS_NETWORK, seed=99)
+    model.load_weights(weights)
+    images = (problem.x_train[validation] - seen.mean()) / seen.std()
+    logits = np.asarray(model(images.astype(np.float32)))
+    return float(np.mean(logits.argmax(axis=1) == problem.y_train[validation]))
+
+
+@pytest.mark.parametrize("fitness", ["last", "best"])
+def test_saved_weights_have_the_fitness(server, digits, tmp_path, fitness):
+    file = tmp_path / "g000-t000.weights.h5"
+    # Steps this long go up and down, so that the best epoch is not the last.
+    spec = trial(digits, fitness=fitness, weights_path=str(file), learning_rate=0.03, epochs=8)
+    result = server.run(spec)
+    accuracies = result.curves.validation_accuracy
+    assert max(accuracies) > accuracies[-1], "this trial cannot tell best from last"
+    assert result.fitness == (max(accuracies) if fitness == "best" else accuracies[-1])
+    assert validation_accuracy(digits, file) == pytest.approx(result.fitness)
+    assert os.listdir(tmp_path) == [file.name]
+
+
+def test_mixed_precision_trains(server, digits):
+    result = server.run(trial(digits, precision="mixed_bfloat16", epochs=4))
+    assert result.status is TrialStatus.COMPLETE, result.error
+    assert result.fitness > 0.5
+
+
+def test_images_in_colour_and_a_batch_larger_than_the_data(server, tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.tile([0, 1, 2], 20)
+    images = rng.integers(0, 60, (60, 4, 4, 3), dtype=np.uint8)
+    images[np.arange(60), :, :, labels] += 150
+    arrays = {"x_train": images, "y_train": labels, "x_test": images[:6], "y_test": labels[:6]}
+    np.savez(tmp_path / "data.npz", **arrays)
+    file = tmp_path / "prepared.h5"
+    prepare(ProblemConfig(name="arrays", path=str(tmp_path / "data.npz")), file)
+    network = chain((4, 4, 3), conv2d(4, use_bias=True), ("global_average_pool", {}), dense(3))
+    spec = trial(str(file), network, train_images=48, validation=12.0, epochs=20, batch_size=100)
+    result = server.run(replace(spec, learning_rate=0.05))
+    assert result.status is TrialStatus.COMPLETE, result.error
+    assert result.fitness > 0.9
+
+
+def test_importing_the_runner_starts_no_device_and_no_thread():
+    script = (
+        "import os, mpinas.trial.run\n"
+        "from tensorflow.python.eager import context\n"
+        "assert context.context()._context_handle is None\n"
+        "names = {open(f'/proc/self/task/{t}/comm').read().strip() "
+        "for t in os.listdir('/proc/self/task')}\n"
+        "assert not any(name.startswith('tf_') for name in names), names\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
