@@ -92,7 +92,6 @@ case $code in
     exit "$code"
     ;;
 esac
-command="bash $0 $config"
 if [ "$code" -eq 75 ]; then
   printf '\nStopped early and saved. The same command goes on with it.\n'
 else
@@ -100,7 +99,7 @@ else
 
 What next:
   $environment/bin/python -m mpinas show $out --json    all trials, for scripts
-  $command --set tuner.generations=6    the same search, longer: it goes on from here
+  ${invocation}--set tuner.generations=6    the same search, longer: it goes on from here
   bash $0 --help    more workers, Open MPI, other data
 EOF
 fi

