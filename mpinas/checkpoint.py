@@ -2,18 +2,23 @@
 
 A file holds the tuner's state *after* the results of its generation were told, the results, and
 only what is new since the file before it: history rows (the innovation table) and lineage. All
-content is JSON text in byte arrays with a SHA-256 over it; there is no pickle. ``start.h5`` holds
-the starting populations; the chain ``start.h5, g000.h5, g001.h5, ...`` is read up to its first
-missing or damaged file.
+content is JSON text in byte arrays; there is no pickle. ``start.h5`` holds the starting
+populations; the chain ``start.h5, g000.h5, g001.h5, ...`` is read up to its first missing or
+damaged file.
+
+The SHA-256 of the file stands in its HDF5 user block and is checked before the HDF5 library sees
+the file: on a damaged one the library may not only fail but loop for ever (seen with one flipped
+byte of metadata).
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +32,7 @@ from mpinas.records import canonical_json
 logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+USER_BLOCK_BYTES = 512
 START = -1
 """Generation number of ``start.h5``."""
 
@@ -67,19 +73,17 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         OSError: it could not be written; the old state of the directory stands.
     """
-    parts = _parts(checkpoint)
-    digest = _digest(parts)
-    if _digest_of(path) == digest:
+    if path.exists() and _holds(path, checkpoint):
         return
     temporary = path.with_name(f".{path.name}.new")
-    with h5py.File(temporary, "w", locking=False) as file:
+    with h5py.File(temporary, "w", locking=False, userblock_size=USER_BLOCK_BYTES) as file:
         file.attrs["schema_version"] = SCHEMA_VERSION
         file.attrs["generation"] = checkpoint.generation
-        file.attrs["digest"] = digest
-        for name, text in parts.items():
+        for name, text in _parts(checkpoint).items():
             file.create_dataset(name, data=np.frombuffer(text, dtype=np.uint8))
-    _fsync_file(temporary)
-    load_checkpoint(temporary)
+    _seal(temporary)
+    if not _holds(temporary, checkpoint):
+        raise OSError(f"{temporary}: what was read back is not what was written")
     os.replace(temporary, path)
     fsync_directory(path.parent)
 
@@ -91,24 +95,23 @@ def load_checkpoint(path: Path) -> Checkpoint:
         DamagedCheckpoint: it is not one, of another schema, or its content changed.
     """
     try:
-        with h5py.File(path, "r", locking=False) as file:
-            version = int(file.attrs["schema_version"])
-            digest = str(file.attrs["digest"])
-            parts = {name: bytes(file[name][()].tobytes()) for name in sorted(file)}
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
-        raise DamagedCheckpoint(f"{path}: not a readable checkpoint ({error})") from error
-    if version != SCHEMA_VERSION:
-        raise DamagedCheckpoint(
-            f"{path}: schema_version {version}; this version of mpinas reads {SCHEMA_VERSION}"
-        )
-    if _digest(parts) != digest:
-        raise DamagedCheckpoint(f"{path}: its content does not match its digest")
-    content = {name: json.loads(text) for name, text in parts.items()}
-    history = tuple(tuple(row) for row in content.pop("history"))
-    return Checkpoint(history=history, **content)
+        content = path.read_bytes()
+    except OSError as error:
+        raise DamagedCheckpoint(f"{path}: cannot be read ({error.strerror})") from error
+    if content[:USER_BLOCK_BYTES] != _user_block(content[USER_BLOCK_BYTES:]):
+        raise DamagedCheckpoint(f"{path}: not a checkpoint, or its content changed")
+    with h5py.File(io.BytesIO(content), "r") as file:
+        version = int(file.attrs["schema_version"])
+        if version != SCHEMA_VERSION:
+            raise DamagedCheckpoint(
+                f"{path}: schema_version {version}; this version of mpinas reads {SCHEMA_VERSION}"
+            )
+        parts = {name: json.loads(file[name][()].tobytes()) for name in file}
+    history = tuple(tuple(row) for row in parts.pop("history"))
+    return Checkpoint(history=history, **parts)
 
 
-def load_chain(start: Path, generation_file: Any) -> Checkpoint | None:
+def load_chain(start: Path, generation_file: Callable[[int], Path]) -> Checkpoint | None:
     """The newest checkpoint that can be trusted, with the *whole* history up to it.
 
     Args:
@@ -152,26 +155,24 @@ def _parts(checkpoint: Checkpoint) -> dict[str, bytes]:
     }
 
 
-def _digest(parts: Mapping[str, bytes]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(parts):
-        digest.update(f"{name} {len(parts[name])}\n".encode())
-        digest.update(parts[name])
-    return digest.hexdigest()
-
-
-def _digest_of(path: Path) -> str | None:
+def _holds(path: Path, checkpoint: Checkpoint) -> bool:
     try:
-        load_checkpoint(path)
-        with h5py.File(path, "r", locking=False) as file:
-            return str(file.attrs["digest"])
-    except (DamagedCheckpoint, OSError):
-        return None
+        return _parts(load_checkpoint(path)) == _parts(checkpoint)
+    except DamagedCheckpoint:
+        return False
 
 
-def _fsync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _user_block(content: bytes) -> bytes:
+    text = f"mpinas checkpoint, sha256 of all bytes from {USER_BLOCK_BYTES} on: "
+    return (text + hashlib.sha256(content).hexdigest() + "\n").encode().ljust(USER_BLOCK_BYTES)
+
+
+def _seal(path: Path) -> None:
+    """Puts the checksum into the user block, and all of the file on disk."""
+    with path.open("r+b") as file:
+        file.seek(USER_BLOCK_BYTES)
+        block = _user_block(file.read())
+        file.seek(0)
+        file.write(block)
+        file.flush()
+        os.fsync(file.fileno())

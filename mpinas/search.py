@@ -9,7 +9,7 @@ stopped.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -315,13 +315,17 @@ def better(one: TrialResult, other: TrialResult | None) -> bool:
     return trial_number(one.trial_id) < trial_number(other.trial_id)
 
 
-def best_result(directory: RunDirectory) -> TrialResult | None:
-    """The best trial in the journals of a run, or None where none is complete."""
+def best_of(results: Iterable[TrialResult]) -> TrialResult | None:
+    """The best of these trials, or None where none is complete."""
     best: TrialResult | None = None
-    for file in directory.journals():
-        for result in journal.read_results(file):
-            best = result if better(result, best) else best
+    for result in results:
+        best = result if better(result, best) else best
     return best
+
+
+def best_result(directory: RunDirectory) -> TrialResult | None:
+    """The best trial in the journals of a run."""
+    return best_of(result for file in directory.journals() for result in journal.read_results(file))
 
 
 def _infeasible(

@@ -1,0 +1,128 @@
+"""A run as its directory tells it, while it lives or after it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpinas.config import RunConfig
+from mpinas.config_file import Knowledge, load_config
+from mpinas.errors import RunDirectoryFault, fault
+from mpinas.journal import read_results
+from mpinas.records import TrialResult, to_plain, trial_number
+from mpinas.run_directory import RunDirectory, RunningTrial, Status, is_alive, load_status
+from mpinas.search import best_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunView:
+    """What is known of a run.
+
+    Attributes:
+        status: ``running``, ``stopped`` or ``done``.
+        generation: the one being worked on, counted from 0; equal to ``generations`` when done.
+        results: of all trials so far, by trial number.
+        best: the trial with the highest fitness, or None.
+    """
+
+    name: str
+    status: str
+    generation: int
+    generations: int
+    individuals: int
+    workers: int
+    wall_time_s: float
+    utilisation: float | None
+    results: tuple[TrialResult, ...]
+    best: TrialResult | None
+    running: tuple[RunningTrial, ...]
+
+
+def load_run(path: Path, knowledge: Knowledge) -> RunView:
+    """Reads a run directory.
+
+    Raises:
+        RunDirectoryFault: it is not one.
+    """
+    directory = RunDirectory(path)
+    if not directory.exists():
+        raise RunDirectoryFault(
+            fault(
+                str(path),
+                "not a run directory",
+                cure="Give the directory that 'python -m mpinas run' named, e.g. runs/quickstart",
+            )
+        )
+    config = load_config(directory.config, (), knowledge)
+    results = tuple(
+        sorted(
+            (result for file in directory.journals() for result in read_results(file)),
+            key=lambda result: trial_number(result.trial_id),
+        )
+    )
+    return _view(config, directory, load_status(directory), results)
+
+
+def _view(
+    config: RunConfig,
+    directory: RunDirectory,
+    status: Status | None,
+    results: tuple[TrialResult, ...],
+) -> RunView:
+    alive = is_alive(directory)
+    known = status or Status(status="stopped", generation=0, generations=0)
+    word = "running" if alive else "done" if known.status == "done" else "stopped"
+    duty_s = known.worker_time_s
+    return RunView(
+        name=config.name,
+        status=word,
+        generation=known.generation,
+        generations=config.tuner.generations,
+        individuals=config.tuner.individuals,
+        workers=known.workers,
+        wall_time_s=known.wall_time_s,
+        utilisation=min(1.0, known.busy_time_s / duty_s) if duty_s > 0 else None,
+        results=results,
+        best=best_of(results),
+        running=known.running if alive else (),
+    )
+
+
+def to_json_view(view: RunView) -> Mapping[str, Any]:
+    """The stable machine-readable form of ``show --json``."""
+    return {
+        "run": view.name,
+        "status": view.status,
+        "generation": view.generation,
+        "generations": view.generations,
+        "best": None if view.best is None else trial_row(view.best),
+        "utilisation": view.utilisation,
+        "wall_time_s": view.wall_time_s,
+        "trials": [trial_row(result) for result in view.results],
+    }
+
+
+def trial_row(result: TrialResult) -> Mapping[str, Any]:
+    """One trial of ``show --json``."""
+    plain = to_plain(result)
+    costs, shrunk = plain["costs"] or {}, plain["shrunk_costs"] or {}
+    worker, times = plain["worker"] or {}, plain["times"]
+    return {
+        "trial_id": result.trial_id,
+        "status": plain["status"],
+        "failure": plain["failure"],
+        "fitness": result.fitness,
+        "flops": costs.get("flops"),
+        "shrunk_flops": shrunk.get("flops"),
+        "parameters": costs.get("parameters"),
+        "shrunk_parameters": shrunk.get("parameters"),
+        "network_hash": result.network_hash,
+        "shrink_s": times["shrink_s"],
+        "train_s": times["train_s"],
+        "wall_time_s": times["wall_time_s"],
+        "host": worker.get("host"),
+        "rank": worker.get("rank"),
+        "device": worker.get("device"),
+    }

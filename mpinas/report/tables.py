@@ -1,0 +1,98 @@
+"""The leaderboard and what stands around it, for a terminal or a log. Draws, prints nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from mpinas.records import TrialResult, TrialStatus, trial_number
+from mpinas.report.run_view import RunView
+
+LEADERS = 10
+
+
+def render(view: RunView, leaders: int = LEADERS) -> RenderableType:
+    """Headline, leaderboard, failures and running trials of a run."""
+    parts: list[RenderableType] = [*headline(view), leaderboard(view, leaders)]
+    failures = failure_line(view)
+    if failures:
+        parts.append(failures)
+    if view.running:
+        parts.append(running_table(view))
+    return Group(*parts)
+
+
+def headline(view: RunView) -> Iterator[str]:
+    """Where the run is and how busy its workers were, in one or two lines."""
+    trials = f"{len(view.results)} of {view.generations * view.individuals} trials"
+    told = min(view.generation, view.generations)
+    yield (
+        f"{view.name}: {view.status}, {told} of {view.generations} generations, {trials}, "
+        f"{duration(view.wall_time_s)}, {view.workers} workers"
+    )
+    if view.utilisation is not None:
+        yield f"workers were training for {view.utilisation:.0%} of the time"
+
+
+def leaderboard(view: RunView, leaders: int) -> Table:
+    """The best trials, highest fitness first."""
+    table = Table(title=None, box=None, pad_edge=False)
+    for name in ("rank", "trial", "accuracy", "parameters", "MFLOPs", "seconds", "host"):
+        table.add_column(name, justify="left" if name in ("trial", "host") else "right")
+    for rank, result in enumerate(ranked(view)[:leaders], start=1):
+        costs = result.costs
+        table.add_row(
+            str(rank),
+            result.trial_id,
+            f"{result.fitness:.4f}",
+            f"{costs.parameters:,}" if costs else "",
+            f"{costs.flops / 1e6:.2f}" if costs else "",
+            f"{result.times.wall_time_s:.1f}",
+            result.worker.host if result.worker else "",
+        )
+    return table
+
+
+def ranked(view: RunView) -> list[TrialResult]:
+    """The complete trials, highest fitness first; of equal ones the earlier first."""
+    complete = [result for result in view.results if result.fitness is not None]
+    return sorted(complete, key=lambda one: (-(one.fitness or 0.0), trial_number(one.trial_id)))
+
+
+def failure_line(view: RunView) -> str:
+    """How many trials failed, by class; empty where none did."""
+    kinds = Counter(
+        result.failure.value if result.failure else result.status.value
+        for result in view.results
+        if result.status is not TrialStatus.COMPLETE
+    )
+    return ", ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items()))
+
+
+def running_table(view: RunView) -> Table:
+    """The trials on workers now."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("running", "worker", "host", "epoch", "accuracy"):
+        table.add_column(name)
+    for trial in view.running:
+        table.add_row(
+            trial.trial_id,
+            str(trial.rank),
+            trial.host,
+            f"{trial.epoch}/{trial.epochs}" if trial.epochs else "-",
+            "-" if trial.accuracy is None else f"{trial.accuracy:.4f}",
+        )
+    return table
+
+
+def duration(seconds: float) -> str:
+    """``1 h 02 min``, ``3 min 20 s`` or ``45 s``."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    if whole >= 60:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole} s"
