@@ -95,12 +95,9 @@ esac
 if [ "$code" -eq 75 ]; then
   printf '\nStopped early and saved. The same command goes on with it.\n'
 else
-  cat <<EOF
-
-What next:
-  $environment/bin/python -m mpinas show $out --json    all trials, for scripts
-  ${invocation}--set tuner.generations=6    the same search, longer: it goes on from here
-  bash $0 --help    more workers, Open MPI, other data
-EOF
+  printf '\nWhat next:\n'
+  printf '  # all trials, for scripts\n  %q -m mpinas show %q --json\n' "$environment/bin/python" "$out"
+  printf '  # the same search, longer: it goes on from here\n  %s--set tuner.generations=6\n' "$invocation"
+  printf '  # more workers, another MPI, another place\n  bash %q --help\n' "$0"
 fi
 exit "$code"
