@@ -192,8 +192,8 @@ class ForkServer:
                 text = self._control.recv(MESSAGE_BYTES)
             except BlockingIOError:
                 break
-            except OSError:
-                text = b""
+            except ConnectionResetError:
+                continue  # it left with orders unread; its last words come after this error
             if not text:
                 self.give_up("the forkserver died")
                 return

@@ -1,0 +1,124 @@
+"""A runner for tests of the process a trial runs in: does what ``candidate["odd"]`` says."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from mpinas.records import Progress, TrialResult, TrialSpec, TrialStatus
+
+Report = Callable[[Progress], None]
+
+
+def run_trial(spec: TrialSpec, report: Report) -> TrialResult:
+    return cast(Callable[[TrialSpec, Report], TrialResult], globals()[spec.candidate["odd"]])(
+        spec, report
+    )
+
+
+def result(spec: TrialSpec, **more: Any) -> TrialResult:
+    what = {"trial_id": spec.trial_id, "network_hash": spec.network.hash, "fitness": 0.5, **more}
+    return TrialResult(status=TrialStatus.COMPLETE, **what)
+
+
+def surroundings(spec: TrialSpec, report: Report) -> TrialResult:
+    """Tells the environment, signals, limits and modules that a trial finds."""
+    found = {
+        "environment": dict(os.environ),
+        "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
+        "term_is_default": signal.getsignal(signal.SIGTERM) is signal.SIG_DFL,
+        "group": os.getpgid(0) == os.getpid(),
+        "tensorflow": "tensorflow" in sys.modules,
+        "mpi4py": "mpi4py" in sys.modules,
+        "path": sys.path,
+    }
+    return result(spec, error=json.dumps(found))
+
+
+def strangers_name(spec: TrialSpec, report: Report) -> TrialResult:
+    return result(spec, trial_id="g999-t999", network_hash="0" * 16)
+
+
+def nothing(spec: TrialSpec, report: Report) -> TrialResult:
+    return cast(TrialResult, None)
+
+
+def diverging(spec: TrialSpec, report: Report) -> TrialResult:
+    nan = float("nan")
+    report(Progress(trial_id=spec.trial_id, epoch=1, epochs=1, loss=nan, accuracy=nan))
+    return result(spec)
+
+
+def large(spec: TrialSpec, report: Report) -> TrialResult:
+    return result(spec, error="x" * 5_000_000)
+
+
+def out_of_memory(spec: TrialSpec, report: Report) -> TrialResult:
+    class ResourceExhaustedError(Exception):
+        pass
+
+    raise ResourceExhaustedError("OOM when allocating tensor")
+
+
+def talkative(spec: TrialSpec, report: Report) -> TrialResult:
+    """Writes to the standard streams, as libraries do."""
+    sys.stdout.write("R{}\nnoise from a library\n")
+    os.write(1, b"more noise\n")
+    return result(spec)
+
+
+def grandchild(spec: TrialSpec, report: Report) -> TrialResult:
+    """Leaves a process behind that would live on; tells its number."""
+    process = subprocess.Popen(["sleep", "600"])
+    return result(spec, error=str(process.pid))
+
+
+def grandchild_and_hang(spec: TrialSpec, report: Report) -> TrialResult:
+    process = subprocess.Popen(["sleep", "600"])
+    report(Progress(trial_id=spec.trial_id, epoch=process.pid, epochs=1, loss=0.0, accuracy=0.0))
+    time.sleep(600)
+    return result(spec)
+
+
+def hang_at_the_end(spec: TrialSpec, report: Report) -> TrialResult:
+    """Something of a library hinders the end of the process after the result."""
+
+    class Hindrance:
+        def flush(self) -> None:
+            time.sleep(600)
+
+        def write(self, text: str) -> None:
+            pass
+
+    sys.stdout = cast(Any, Hindrance())
+    return result(spec)
+
+
+def kill_the_forkserver(spec: TrialSpec, report: Report) -> TrialResult:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(600)
+    return result(spec)
+
+
+def stop_the_forkserver(spec: TrialSpec, report: Report) -> TrialResult:
+    os.kill(os.getppid(), signal.SIGSTOP)
+    return result(spec)
+
+
+def terminated_from_outside(spec: TrialSpec, report: Report) -> TrialResult:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(600)
+    return result(spec)
+
+
+def ignored_signals(spec: TrialSpec, report: Report) -> TrialResult:
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+        os.kill(os.getpid(), number)
+    return result(spec)
