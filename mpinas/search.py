@@ -53,6 +53,7 @@ class Setting:
         problem: as every trial gets it.
         image_shape: (height, width, channels).
         training_images: how many a trial sees in an epoch; for predicting its cost.
+        validation_images: how many are held out to judge.
     """
 
     config: RunConfig
@@ -62,6 +63,7 @@ class Setting:
     image_shape: tuple[int, int, int]
     classes: int
     training_images: int
+    validation_images: int
 
 
 class Search:

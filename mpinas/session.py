@@ -94,28 +94,27 @@ def run_path(config: RunConfig, options: RunOptions) -> Path:
     return options.out if options.out is not None else Path("runs") / config.name
 
 
-def run_search(
-    config: RunConfig, options: RunOptions, open_executor: Callable[[RunConfig], Executor]
-) -> bool:
+def run_search(config: RunConfig, options: RunOptions, executor: Executor) -> bool:
     """Starts a run or goes on with it, until it is done or has to stop.
 
     Args:
-        open_executor: called once everything else is found to be in order.
+        executor: with its workers ready; it stays the caller's to close.
 
     Returns:
         True when the search is done, False when it was stopped and can go on later.
 
     Raises:
-        UserMustChange: nothing was started.
+        UserMustChange: nothing was started, nothing written.
+        NoWorkerLeft: nobody is left to run a trial.
     """
-    began_s = time.monotonic()
-    start_state = _load_start(config, options) if options.start_from else None
+    clock = _clock(config, time.monotonic())
+    start_state = _load_start(config, options.start_from) if options.start_from else None
     directory = _open_directory(config, run_path(config, options), fresh=options.fresh)
     owner = claim(directory, config.run.heartbeat_s)
     try:
         with _logging_to(directory.log), _stop_signals() as stopping:
-            search = Search(_setting(config, directory.problem), directory, start_state)
-            executor = open_executor(config)
+            write_whole(directory.config, dump_config(config))
+            search = Search(search_setting(config, directory.problem), directory, start_state)
             monitor = Monitor(
                 directory,
                 owner,
@@ -125,27 +124,27 @@ def run_search(
             pump = Pump(
                 search=search,
                 executor=executor,
-                clock=_clock(config, began_s),
+                clock=clock,
                 monitor=monitor,
                 stopping=stopping,
                 grace_s=config.run.grace_s,
             )
-            return _drive(pump, search, monitor, executor)
+            return _drive(pump, search, monitor)
     finally:
         release(directory, owner)
 
 
-def _drive(pump: Pump, search: Search, monitor: Monitor, executor: Executor) -> bool:
-    status = "stopped"
-    monitor.write(search.generation, "running", now=True)
+def _drive(pump: Pump, search: Search, monitor: Monitor) -> bool:
+    """Pumps to the end; however that comes, the status file says how it stands."""
+    done = search.done
+    monitor.write(search.generation, "done" if done else "running", now=True)
     try:
-        if pump.run():
-            status = "done"
-        return status == "done"
+        done = done or pump.run()
     finally:
-        executor.close()
+        status = "done" if done else "stopped"
         monitor.write(search.generation, status, now=True)
         logger.info("%s at generation %d", status, search.generation)
+    return done
 
 
 def _open_directory(config: RunConfig, path: Path, *, fresh: bool) -> RunDirectory:
@@ -159,7 +158,7 @@ def _open_directory(config: RunConfig, path: Path, *, fresh: bool) -> RunDirecto
     if directory.exists() and fresh:
         _set_aside(directory)
     if not directory.exists():
-        return create_run_directory(path, lambda new: _fill(config, new))
+        return create_run_directory(path, lambda new: fill_directory(config, new))
     stored = load_config(directory.config, (), KNOWLEDGE)
     differing = differing_keys(stored, config)
     if differing:
@@ -171,7 +170,6 @@ def _open_directory(config: RunConfig, path: Path, *, fresh: bool) -> RunDirecto
                 cure="Use the same configuration, another --out, or --fresh to begin anew",
             )
         )
-    write_whole(directory.config, dump_config(config))
     return directory
 
 
@@ -187,16 +185,22 @@ def _set_aside(directory: RunDirectory) -> None:
     logger.warning("the old run is kept as %s", aside)
 
 
-def _fill(config: RunConfig, directory: RunDirectory) -> None:
+def fill_directory(config: RunConfig, directory: RunDirectory) -> None:
+    """Prepares and checks the data of a new run, and writes its configuration.
+
+    Raises:
+        DataFault: the data cannot be used.
+    """
     prepare(config.problem, directory.problem)
     prepared = open_prepared(directory.problem)
     check_problem(config.problem, prepared, config.trial.batch_size)
     write_whole(directory.config, dump_config(config))
 
 
-def _setting(config: RunConfig, prepared_file: Path) -> Setting:
+def search_setting(config: RunConfig, prepared_file: Path) -> Setting:
+    """Everything a search has to know, out of its configuration and prepared data."""
     prepared = open_prepared(prepared_file)
-    training_images, _ = part_sizes(
+    training_images, validation_images = part_sizes(
         len(prepared.y_train),
         validation=config.problem.validation,
         train_images=config.problem.train_images,
@@ -210,6 +214,7 @@ def _setting(config: RunConfig, prepared_file: Path) -> Setting:
         image_shape=prepared.image_shape,
         classes=prepared.classes,
         training_images=training_images,
+        validation_images=validation_images,
     )
 
 
@@ -224,14 +229,12 @@ def problem_spec(problem: ProblemConfig, prepared_file: Path, seed: int) -> Prob
     )
 
 
-def _load_start(config: RunConfig, options: RunOptions) -> Any:
+def _load_start(config: RunConfig, path: Path) -> Any:
     """Starting populations out of a file, if they fit this configuration.
 
     Raises:
         RunDirectoryFault: no such file, damaged, or of another space or tuner.
     """
-    path = options.start_from
-    assert path is not None
     try:
         start = load_checkpoint(path)
     except DamagedCheckpoint as error:

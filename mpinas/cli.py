@@ -1,0 +1,210 @@
+"""The command line: one verb, one function. The only place that prints.
+
+Exit codes: 0 done, 1 failed, 2 the user must change something, 75 stopped early and saved.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import yaml
+from rich.console import Console
+
+from mpinas import __version__
+from mpinas.dispatch import launch, mpi
+from mpinas.dispatch.local import LocalExecutor
+from mpinas.dispatch.mpi import MpiExecutor
+from mpinas.dispatch.post import World
+from mpinas.dispatch.servant import ignore_signals, serve
+from mpinas.dispatch.settings import worker_settings
+from mpinas.dry_run import DryRun, dry_run
+from mpinas.errors import MpinasError, UserMustChange
+from mpinas.report.run_view import load_run, to_json_view
+from mpinas.report.tables import duration, render
+from mpinas.session import KNOWLEDGE, RunOptions, read_config, run_path, run_search
+
+EXIT_DONE = 0
+EXIT_FAILED = 1
+EXIT_USER_MUST_CHANGE = 2
+EXIT_STOPPED = 75
+
+
+class _RunByDefault(click.Group):
+    """``python -m mpinas CONFIG.yaml`` is short for ``run CONFIG.yaml``."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and Path(args[0]).suffix in (".yaml", ".yml"):
+            args = ["run", *args]
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_RunByDefault, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mpinas")
+def main() -> None:
+    """Neural architecture search over MPI: CoDeepNEAT for Keras."""
+
+
+@main.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory [runs/<name>].")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
+@click.option("--workers", type=click.IntRange(min=1), help="Local workers, without mpiexec.")
+@click.option("--walltime", metavar="HH:MM:SS", help="Start no trial that would end after it.")
+@click.option(
+    "--start-from",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Start with the populations of another run: its checkpoints/start.h5.",
+)
+@click.option("--fresh", is_flag=True, help="Set an old run in the directory aside, begin anew.")
+@click.option("--dry-run", "dry", is_flag=True, help="Check everything, estimate, start nothing.")
+def run(
+    config: Path,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    workers: int | None,
+    walltime: str | None,
+    start_from: Path | None,
+    fresh: bool,
+    dry: bool,
+) -> None:
+    """Start a search, or go on with one that was stopped.
+
+    Under mpiexec or srun rank 0 searches and the other ranks train; alone, workers are local.
+    """
+    options = RunOptions(
+        config=config,
+        out=out,
+        overrides=_with_options(overrides, workers=workers, walltime=walltime),
+        start_from=start_from,
+        fresh=fresh,
+    )
+    command = _dry_run if dry else _search_here
+    if _guarded(lambda: launch.wants_mpi(os.environ, local_workers_asked=workers is not None)):
+        _join_and(command, options)
+    sys.exit(_exit_code(lambda: command(options, None)))
+
+
+@main.command()
+@click.argument("run_directory", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="The stable machine-readable form.")
+def show(run_directory: Path, as_json: bool) -> None:
+    """Show where a run is: leaderboard, failures, utilisation."""
+    view = _guarded(lambda: load_run(run_directory, KNOWLEDGE))
+    if as_json:
+        click.echo(json.dumps(to_json_view(view), allow_nan=False))
+        return
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    console.print(render(view))
+
+
+def _with_options(overrides: Sequence[str], **options: Any) -> tuple[str, ...]:
+    """Overrides with the command line's own options behind them, so that these win."""
+    given = {name: value for name, value in options.items() if value is not None}
+    dumped = {name: yaml.safe_dump(value).split("\n")[0] for name, value in given.items()}
+    return (*overrides, *(f"run.{name}={value}" for name, value in dumped.items()))
+
+
+def _search_here(options: RunOptions, world: World | None) -> int:
+    """Runs the search in this process, with the other ranks or local processes as workers."""
+    _log_to_standard_error()
+    config = read_config(options)
+    settings = worker_settings(config.trial, config.run)
+    executor = (
+        MpiExecutor(world, settings) if world else LocalExecutor(settings, config.run.workers)
+    )
+    try:
+        done = run_search(config, options, executor)
+    finally:
+        executor.close()
+    path = run_path(config, options)
+    if done:
+        click.echo(f"done: {path}")
+        return EXIT_DONE
+    click.echo(f"stopped early and saved; the same command goes on: {path}")
+    return EXIT_STOPPED
+
+
+def _dry_run(options: RunOptions, world: World | None) -> int:
+    _print_dry_run(dry_run(options))
+    return EXIT_DONE
+
+
+def _print_dry_run(plan: DryRun) -> None:
+    click.echo(f"{plan.name}: everything is in order, nothing was started")
+    click.echo(f"  trials         {plan.trials} ({plan.generations} x {plan.individuals})")
+    click.echo(
+        f"  images         {plan.training_images} training, {plan.validation_images} held out"
+    )
+    click.echo(
+        f"  one candidate  {plan.costs.parameters:,} parameters, "
+        f"{plan.costs.flops / 1e6:.2f} MFLOPs, {plan.layers} layers"
+    )
+    if plan.trial_s is not None:
+        workers_s = plan.trial_s * plan.trials
+        click.echo(f"  one trial      about {duration(plan.trial_s)} on {plan.device}")
+        click.echo(
+            f"  in all         about {workers_s / 3600:.2f} worker-hours, "
+            f"{duration(workers_s / plan.workers)} on {plan.workers} workers"
+        )
+    click.echo(f"  disk           about {plan.disk_mb:.0f} MB")
+
+
+def _join_and(command: Callable[[RunOptions, World | None], int], options: RunOptions) -> NoReturn:
+    """Takes this process's part in an MPI job; never returns."""
+    world = _guarded(lambda: mpi.join(os.environ))
+    mpi.abort_on_error(world)
+    if world.rank > 0:
+        ignore_signals()
+        serve(world)
+        sys.exit(EXIT_DONE)
+    if world.size == 1:
+        sys.exit(_exit_code(lambda: command(options, None)))
+    code = _exit_code(lambda: command(options, world))
+    mpi.leave(world, mpi.dismiss(world, grace_s=10.0), code)
+
+
+def _guarded(function: Callable[[], Any]) -> Any:
+    """The function's value; where the user must change something, its lines and exit code 2."""
+    try:
+        return function()
+    except UserMustChange as error:
+        _complain(error)
+        sys.exit(EXIT_USER_MUST_CHANGE)
+
+
+def _exit_code(function: Callable[[], int]) -> int:
+    """The function's exit code, or that of the error it ends with. Bugs are not caught."""
+    try:
+        return function()
+    except UserMustChange as error:
+        _complain(error)
+        return EXIT_USER_MUST_CHANGE
+    except MpinasError as error:
+        _complain(error)
+        return EXIT_FAILED
+    except OSError as error:
+        _complain(error)
+        return EXIT_FAILED
+
+
+def _complain(error: Exception) -> None:
+    click.echo(str(error), err=True)
+
+
+def _log_to_standard_error() -> None:
+    """Plain lines, which a job log keeps; warnings only on a terminal-less quick look."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    package = logging.getLogger("mpinas")
+    package.setLevel(logging.INFO)
+    package.addHandler(handler)
