@@ -1,21 +1,24 @@
 """How different two genomes are: 0 to itself, symmetric, at most 1.
 
 Three parts, weighed by constants: genes (enabled connections and nodes) that only one of the two
-has, as a share of all that either has; contents of the nodes both have (for a layer its kind and
-parameters, for a blueprint node its species); values of the whole genome. Distances to many
-genomes are taken at once, in numpy: a generation of 1,000 needs tens of thousands.
+has, by their historical markings, as a share of all that either has; contents of the nodes in
+topological order (for a layer its kind and parameters, for a blueprint node its species); values
+of the whole genome. Contents are not matched by marking: genomes that have drifted so far apart
+that they share none would all be equally different, and no threshold could tell them apart.
+Distances to many genomes are taken at once, in numpy: a generation of 1,000 needs tens of
+thousands.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from mpinas.evolution.genome import AnyGenome, AnyNode, LayerNode
+from mpinas.evolution.genome import INPUT_NODE, OUTPUT_NODE, AnyGenome, AnyNode, LayerNode
+from mpinas.evolution.graph import enabled_edges, topological_order
 from mpinas.evolution.operators import hyperparameter_domains
 from mpinas.records import ParameterValue
 from mpinas.space.domains import Choice, Domain, Number
@@ -27,15 +30,7 @@ HYPERPARAMETER_WEIGHT = 0.15
 
 Floats = npt.NDArray[np.float64]
 Coordinates = tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Contents:
-    """What the genomes have at one node: rows of the table, kinds, and coordinates."""
-
-    rows: npt.NDArray[np.intp]
-    kinds: npt.NDArray[np.int64]
-    coordinates: Floats
+_NO_NODE = -1
 
 
 class DistanceTable:
@@ -51,10 +46,10 @@ class DistanceTable:
         self._genes = [_gene_marks(genome) for genome in genomes]
         self._sizes = np.array([len(marks) for marks in self._genes], dtype=np.int64)
         self._owners = _owners(self._genes)
-        self._nodes = [
-            {node.id: self._encoder.node(node) for node in genome.nodes} for genome in genomes
-        ]
-        self._contents = self._gather()
+        self._lengths = np.array([len(genome.nodes) for genome in genomes], dtype=np.int64)
+        self._kinds, self._coordinates = _content_arrays(
+            [self._encoder.nodes(genome) for genome in genomes]
+        )
         values = [self._encoder.values(genome) for genome in genomes]
         self._values = np.array(values, dtype=np.float64).reshape(len(genomes), -1)
         domains = hyperparameter_domains(genomes[0], space) if genomes else {}
@@ -79,37 +74,23 @@ class DistanceTable:
 
     def _content(self, index: int) -> Floats:
         total = np.zeros(len(self._genes))
-        matched = np.zeros(len(self._genes))
-        for node, (kind, coordinates) in self._nodes[index].items():
-            contents = self._contents[node]
-            ordered = self._encoder.ordered(kind)
-            distances = _mean_distance(
-                contents.coordinates[:, : len(coordinates)], np.array(coordinates), ordered
+        for place, kind in enumerate(self._kinds[index]):
+            kinds = self._kinds[:, place]
+            if kind == _NO_NODE:
+                total += kinds != _NO_NODE
+                continue
+            ordered = self._encoder.ordered(int(kind))
+            width = len(ordered)
+            gaps = _mean_distance(
+                self._coordinates[:, place, :width],
+                self._coordinates[index, place, :width],
+                ordered,
             )
-            total[contents.rows] += np.where(contents.kinds == kind, distances, 1.0)
-            matched[contents.rows] += 1
-        return np.where(matched > 0, total / np.maximum(matched, 1), 1.0)
+            total += np.where(kinds == kind, gaps, 1.0)
+        return np.asarray(total / np.maximum(self._lengths, self._lengths[index]))
 
     def _hyperparameters(self, index: int) -> Floats:
         return _mean_distance(self._values, self._values[index], self._ordered)
-
-    def _gather(self) -> Mapping[int, _Contents]:
-        found: dict[int, list[tuple[int, int, Coordinates]]] = defaultdict(list)
-        for row, nodes in enumerate(self._nodes):
-            for node, (kind, coordinates) in nodes.items():
-                found[node].append((row, kind, coordinates))
-        width = max((len(entry[2]) for entries in found.values() for entry in entries), default=0)
-        gathered = {}
-        for node, entries in found.items():
-            padded = np.zeros((len(entries), width))
-            for position, (_, _, coordinates) in enumerate(entries):
-                padded[position, : len(coordinates)] = coordinates
-            gathered[node] = _Contents(
-                rows=np.array([entry[0] for entry in entries], dtype=np.intp),
-                kinds=np.array([entry[1] for entry in entries], dtype=np.int64),
-                coordinates=padded,
-            )
-        return gathered
 
 
 class _Encoder:
@@ -127,8 +108,15 @@ class _Encoder:
         """Which coordinates of a node of this kind are numbers; none for a blueprint's node."""
         return self._ordered[kind] if kind < len(self._ordered) else np.zeros(1, bool)
 
-    def node(self, node: AnyNode) -> tuple[int, Coordinates]:
-        """(kind, coordinates); all blueprint nodes are of one kind, the species a choice."""
+    def nodes(self, genome: AnyGenome) -> list[tuple[int, Coordinates]]:
+        """(kind, coordinates) of each node, in topological order."""
+        by_id = {node.id: node for node in genome.nodes}
+        edges = enabled_edges(genome.connections)
+        order = topological_order((INPUT_NODE, OUTPUT_NODE, *by_id), edges)
+        return [self._node(by_id[node]) for node in order if node in by_id]
+
+    def _node(self, node: AnyNode) -> tuple[int, Coordinates]:
+        """All blueprint nodes are of one kind, their species a choice."""
         if isinstance(node, LayerNode):
             domains = self._space.layers[node.kind]
             return self._kinds[node.kind], _coordinates(domains, node.parameters)
@@ -157,6 +145,21 @@ def _owners(genes: Sequence[Sequence[int]]) -> Mapping[int, npt.NDArray[np.intp]
         for mark in marks:
             owners[mark].append(row)
     return {mark: np.array(rows, dtype=np.intp) for mark, rows in owners.items()}
+
+
+def _content_arrays(
+    contents: Sequence[Sequence[tuple[int, Coordinates]]],
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Kinds, shape (genomes, places), and coordinates, shape (genomes, places, parameters)."""
+    places = max((len(nodes) for nodes in contents), default=0)
+    width = max((len(node[1]) for nodes in contents for node in nodes), default=0)
+    kinds = np.full((len(contents), places), _NO_NODE, dtype=np.int64)
+    coordinates = np.zeros((len(contents), places, width))
+    for row, nodes in enumerate(contents):
+        for place, (kind, values) in enumerate(nodes):
+            kinds[row, place] = kind
+            coordinates[row, place, : len(values)] = values
+    return kinds, coordinates
 
 
 def _coordinates(

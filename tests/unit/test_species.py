@@ -98,7 +98,31 @@ def test_genes_that_only_one_has_count_as_a_share_of_all() -> None:
     plain = module(table)
     longer = module(table, [(0, 2), (2, 3), (3, 1)], [2, 3], off=[(2, 1)])
     # shared: node 2, edge 0->2; of one only: edge 2->1, node 3, edges 2->3, 3->1
-    assert distance(plain, longer, space) == pytest.approx(STRUCTURE_WEIGHT * 4 / 6)
+    expected = STRUCTURE_WEIGHT * 4 / 6 + CONTENT_WEIGHT * 1 / 2
+    assert distance(plain, longer, space) == pytest.approx(expected)
+
+
+def test_contents_tell_genomes_apart_that_share_no_marking() -> None:
+    """Or all strangers would be equally far, and no threshold could sort them."""
+    space, table = space_of(), new_table()
+    wide = LayerNode(id=4, kind="conv2d", parameters={**CONV, "filters": 68})
+    plain = module(table)
+    like = module(table, [(0, 3), (3, 1)], [3])
+    unlike = module(table, [(0, 4), (4, 1)], [wide])
+    assert distance(plain, like, space) == pytest.approx(STRUCTURE_WEIGHT)
+    assert distance(plain, unlike, space) > STRUCTURE_WEIGHT + 0.01
+
+
+def test_contents_are_compared_in_topological_order() -> None:
+    space, table = space_of(), new_table()
+    layers = [
+        LayerNode(id=2, kind="identity", parameters={}),
+        LayerNode(id=3, kind="conv2d", parameters=dict(CONV)),
+    ]
+    swapped = [replace(layers[1], id=2), replace(layers[0], id=3)]
+    one = module(table, [(0, 2), (2, 3), (3, 1)], layers)
+    other = module(table, [(0, 3), (3, 2), (2, 1)], swapped)
+    assert distance(one, other, space) <= STRUCTURE_WEIGHT
 
 
 def test_distances_at_once_equal_distances_one_by_one_and_are_symmetric() -> None:
