@@ -18,10 +18,11 @@ import yaml
 from rich.console import Console
 
 from mpinas import __version__
+from mpinas.config import RunConfig
 from mpinas.dispatch import launch, mpi
+from mpinas.dispatch.base import Executor
 from mpinas.dispatch.local import LocalExecutor
 from mpinas.dispatch.mpi import MpiExecutor
-from mpinas.dispatch.post import World
 from mpinas.dispatch.servant import ignore_signals, serve
 from mpinas.dispatch.settings import worker_settings
 from mpinas.dry_run import DryRun, dry_run
@@ -34,6 +35,8 @@ EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USER_MUST_CHANGE = 2
 EXIT_STOPPED = 75
+
+DISMISSAL_GRACE_S = 10.0
 
 
 class _RunByDefault(click.Group):
@@ -91,7 +94,7 @@ def run(
     command = _dry_run if dry else _search_here
     if _guarded(lambda: launch.wants_mpi(os.environ, local_workers_asked=workers is not None)):
         _join_and(command, options)
-    sys.exit(_exit_code(lambda: command(options, None)))
+    sys.exit(_exit_code(lambda: command(options, _local_executor)))
 
 
 @main.command()
@@ -114,14 +117,14 @@ def _with_options(overrides: Sequence[str], **options: Any) -> tuple[str, ...]:
     return (*overrides, *(f"run.{name}={value}" for name, value in dumped.items()))
 
 
-def _search_here(options: RunOptions, world: World | None) -> int:
-    """Runs the search in this process, with the other ranks or local processes as workers."""
+OpenExecutor = Callable[[RunConfig], Executor]
+
+
+def _search_here(options: RunOptions, open_executor: OpenExecutor) -> int:
+    """Runs the search in this process, with other ranks or local processes as workers."""
     _log_to_standard_error()
     config = read_config(options)
-    settings = worker_settings(config.trial, config.run)
-    executor = (
-        MpiExecutor(world, settings) if world else LocalExecutor(settings, config.run.workers)
-    )
+    executor = open_executor(config)
     try:
         done = run_search(config, options, executor)
     finally:
@@ -134,7 +137,7 @@ def _search_here(options: RunOptions, world: World | None) -> int:
     return EXIT_STOPPED
 
 
-def _dry_run(options: RunOptions, world: World | None) -> int:
+def _dry_run(options: RunOptions, open_executor: OpenExecutor) -> int:
     _print_dry_run(dry_run(options))
     return EXIT_DONE
 
@@ -159,7 +162,11 @@ def _print_dry_run(plan: DryRun) -> None:
     click.echo(f"  disk           about {plan.disk_mb:.0f} MB")
 
 
-def _join_and(command: Callable[[RunOptions, World | None], int], options: RunOptions) -> NoReturn:
+def _local_executor(config: RunConfig) -> Executor:
+    return LocalExecutor(worker_settings(config.trial, config.run), config.run.workers)
+
+
+def _join_and(command: Callable[[RunOptions, OpenExecutor], int], options: RunOptions) -> NoReturn:
     """Takes this process's part in an MPI job; never returns."""
     world = _guarded(lambda: mpi.join(os.environ))
     mpi.abort_on_error(world)
@@ -167,10 +174,15 @@ def _join_and(command: Callable[[RunOptions, World | None], int], options: RunOp
         ignore_signals()
         serve(world)
         sys.exit(EXIT_DONE)
-    if world.size == 1:
-        sys.exit(_exit_code(lambda: command(options, None)))
-    code = _exit_code(lambda: command(options, world))
-    mpi.leave(world, mpi.dismiss(world, grace_s=10.0), code)
+    opened: list[MpiExecutor] = []
+
+    def open_executor(config: RunConfig) -> Executor:
+        opened.append(MpiExecutor(world, worker_settings(config.trial, config.run)))
+        return opened[0]
+
+    code = _exit_code(lambda: command(options, open_executor))
+    unanswered = opened[0].unanswered if opened else mpi.dismiss(world, DISMISSAL_GRACE_S)
+    mpi.leave(world, unanswered, code)
 
 
 def _guarded(function: Callable[[], Any]) -> Any:
