@@ -17,13 +17,14 @@ from mpinas.errors import LaunchFault, fault
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 MULTI_PROCESS_SERVICE = "CUDA_MPS_PIPE_DIRECTORY"
-DEVICE_PER_TASK = (
-    "SLURM_GPUS_PER_TASK",
-    "SLURM_TRES_PER_TASK",
-    "SLURM_GPU_BIND",
-    "JSM_NAMESPACE_SIZE",
-)
-"""Set by launchers that give tasks devices of their own; those may all be called ``0``."""
+DEVICE_PER_TASK = {
+    "SLURM_GPUS_PER_TASK": "",
+    "SLURM_TRES_PER_TASK": "gpu",
+    "SLURM_GPU_BIND": "",
+    "JSM_NAMESPACE_SIZE": "",
+}
+"""Variable -> what must stand in it, of launchers that give each task devices of its own; all of
+those may be called ``0``."""
 
 READ_VARIABLES = (VISIBLE, MULTI_PROCESS_SERVICE, *DEVICE_PER_TASK)
 """All that :func:`bind` looks at, for callers that send a worker's environment elsewhere."""
@@ -91,7 +92,9 @@ def bind(
     if len(sharing) <= len(usable) * workers_per_gpu:
         device = usable[sharing.index(local_rank) % len(usable)]
         return Binding(device=f"gpu:{device}", environment={VISIBLE: device})
-    if len(visible) == 1 and any(name in environment for name in DEVICE_PER_TASK):
+    if len(visible) == 1 and any(
+        name in environment and word in environment[name] for name, word in DEVICE_PER_TASK.items()
+    ):
         return Binding(device=f"gpu:{visible[0]}")
     raise LaunchFault(_too_many_workers(len(sharing), usable, workers_per_gpu))
 

@@ -1,0 +1,55 @@
+"""Ways to die and their classes."""
+
+from __future__ import annotations
+
+import pytest
+from handmade import fake_spec
+
+from mpinas.records import Failure, TrialStatus
+from mpinas.trial import outcome
+
+SPEC = fake_spec(0, time_limit_s=2.0, memory_limit_mb=100.0)
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "failure", "words"),
+    [
+        (0, Failure.CRASH, "exit code 0"),
+        (3, Failure.CRASH, "exit code 3"),
+        (-11, Failure.CRASH, "SIGSEGV"),
+        (-9, Failure.CRASH, "SIGKILL"),
+        (-6, Failure.CRASH, "SIGABRT"),
+        (-15, Failure.INFRASTRUCTURE, "SIGTERM"),
+        (-10, Failure.INFRASTRUCTURE, "SIGUSR1"),
+        (-63, Failure.CRASH, "signal 63"),
+    ],
+)
+def test_exit(exit_code: int, failure: Failure, words: str) -> None:
+    result = outcome.of_exit(SPEC, exit_code, "")
+    assert (result.status, result.failure) == (TrialStatus.FAILED, failure)
+    assert words in result.error
+
+
+@pytest.mark.parametrize(
+    ("name", "failure"),
+    [
+        ("ValueError", Failure.ERROR),
+        ("MemoryError", Failure.OUT_OF_MEMORY),
+        ("ResourceExhaustedError", Failure.OUT_OF_MEMORY),
+        ("SystemExit", Failure.CRASH),
+    ],
+)
+def test_exception(name: str, failure: Failure) -> None:
+    result = outcome.of_exception(SPEC, name, "a traceback")
+    assert (result.failure, result.error) == (failure, "a traceback")
+
+
+def test_notes_of_a_crash_are_kept() -> None:
+    assert outcome.of_exit(SPEC, -11, "in module x").error.endswith("\nin module x")
+    assert outcome.over_time(SPEC, "in a loop").error.endswith("2 s\nin a loop")
+    assert "101 MB resident" in outcome.over_memory(SPEC, 101.4).error
+
+
+def test_a_cancelled_trial_is_no_failure() -> None:
+    result = outcome.interrupted(SPEC)
+    assert (result.status, result.failure) == (TrialStatus.INTERRUPTED, None)
