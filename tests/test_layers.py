@@ -39,6 +39,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("search",),
     ("pump",),
     ("session",),
+    ("dry_run",),
     ("experiment",),
     ("export", "doctor", "jobs"),
     ("report",),
