@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpinas.errors import DataFault, fault
+from mpinas.streams import stream
 
 Indices = npt.NDArray[np.intp]
 _SPLIT_ROLE = 0  # of the run's random streams; the others belong to the search
@@ -43,7 +44,7 @@ def split(
     used = _stratified(available - held_out, training_size, kept=0)
     for counts, part in ((used, "training"), (held_out, "validation")):
         _refuse_missing_class(names, counts, part)
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_SPLIT_ROLE,)))
+    rng = stream(seed, _SPLIT_ROLE)
     training, validating = [], []
     for name, first, last in zip(names, held_out, used, strict=True):
         shuffled = rng.permutation(np.flatnonzero(classes == name))

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mpinas.problems.images import Images, Labels
 from mpinas.problems.normalisation import Statistics
 from mpinas.problems.splits import Indices
+from mpinas.streams import stream
 
 Batch = tuple[npt.NDArray[np.float32], Labels]
 _BATCHES_ROLE = 1  # of the random streams of a trial; its weights have another
@@ -50,5 +51,5 @@ class Batches:
 
     def shuffled(self, seed: int, epoch: int) -> Batches:
         """The same images in the order of that epoch; equal for equal seed and epoch."""
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_BATCHES_ROLE, epoch)))
+        rng = stream(seed, _BATCHES_ROLE, epoch)
         return replace(self, order=rng.permutation(self.order))

@@ -264,7 +264,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"name": "mnits"}, "problem.name: unknown problem. Received: name=mnits. .*'mnist'"),
+        ({"name": "mnits"}, "problem.name: unknown problem 'mnits'. .*'mnist'"),
         ({"name": "arrays"}, "problem.path: problem arrays needs a file"),
         ({"name": "mnist"}, "problem.path: problem mnist needs a file"),
         ({"name": "digits", "path": "x.npz"}, "problem.path: problem digits reads no file"),
