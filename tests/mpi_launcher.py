@@ -26,9 +26,10 @@ def is_open_mpi() -> bool:
     return "Open MPI" in version.stdout or "open-mpi" in version.stdout
 
 
-def command(ranks: int, program: Sequence[str]) -> list[str]:
+def command(ranks: int, program: Sequence[str], launcher_options: Sequence[str] = ()) -> list[str]:
     """The command line that runs a Python program on so many ranks of this machine."""
     options = ["--map-by", ":OVERSUBSCRIBE", "--bind-to", "none"] if is_open_mpi() else []
+    options += launcher_options
     return [str(MPIEXEC), *options, "-n", str(ranks), sys.executable, *program]
 
 
@@ -44,11 +45,14 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def start(
-    ranks: int, program: Sequence[str], more: Mapping[str, str] | None = None
+    ranks: int,
+    program: Sequence[str],
+    more: Mapping[str, str] | None = None,
+    launcher_options: Sequence[str] = (),
 ) -> subprocess.Popen[str]:
     """Starts a job in a process group of its own; end it with :func:`stop`."""
     return subprocess.Popen(
-        command(ranks, program),
+        command(ranks, program, launcher_options),
         env=environment(more),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -73,15 +77,31 @@ def run(
     program: Sequence[str],
     more: Mapping[str, str] | None = None,
     limit_s: float = 120.0,
+    launcher_options: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Runs a job to its end.
 
     Raises:
         subprocess.TimeoutExpired: it was killed for its time; its output is in the error.
     """
-    job = start(ranks, program, more)
+    job = start(ranks, program, more, launcher_options)
     try:
         output, errors = job.communicate(timeout=limit_s)
     finally:
         stop(job)
     return subprocess.CompletedProcess(job.args, job.returncode, output, errors)
+
+
+def run_alone(
+    program: Sequence[str], more: Mapping[str, str] | None = None, limit_s: float = 120.0
+) -> subprocess.CompletedProcess[str]:
+    """Runs a Python program without a launcher, to its end."""
+    return subprocess.run(
+        [sys.executable, *program],
+        env=environment(more),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=limit_s,
+        check=False,
+    )

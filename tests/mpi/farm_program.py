@@ -9,16 +9,22 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
+import psutil
+from executor_contract import CLASS_OF_FAILURE, FOR_ALL, FOR_PROCESSES, Check, check_failure
 from handmade import fake_spec, farm
 
 from mpinas.dispatch.mpi import MpiExecutor, World, abort_on_error, dismiss, join, leave
 from mpinas.dispatch.servant import ignore_signals, serve
 from mpinas.dispatch.settings import WorkerSettings
 from mpinas.errors import LaunchFault
-from mpinas.records import Finished, Progress, Started, to_plain
+from mpinas.records import Event, Finished, Started, WorkerLost, to_plain
+from mpinas.trial import handle
+from mpinas.trial.child import resident_mb
 
 Options = Mapping[str, Any]
 
@@ -110,12 +116,53 @@ def refuse_launch(world: World, options: Options) -> int:
     return 1
 
 
-def count_progress(world: World, options: Options) -> int:
-    """Tells when progress of one slow trial arrives before its end."""
-    executor = executor_of(world, options)
-    seen = [type(event).__name__ for event in farm(executor, [fake_spec(0, seconds=0.3)])]
-    assert Progress.__name__ in seen
-    say(events=seen)
+def run_contract(world: World, options: Options) -> int:
+    """Every check of the executors' contract on one farm; tells what each found."""
+    executor = executor_of(world, {"settings": {"gpus": 0}})
+    checks: list[tuple[str, Check]] = [
+        (check.__name__, check) for check in (*FOR_ALL, *FOR_PROCESSES)
+    ]
+    checks += [(kind, partial(check_failure, kind=kind)) for kind in CLASS_OF_FAILURE]
+    for name, check in checks:
+        try:
+            check(executor)
+            say(check=name, fault="")
+        except AssertionError:
+            say(check=name, fault=traceback.format_exc())
+    executor.close()
+    leave(world, executor.unanswered, 0)
+
+
+def watch_memory(world: World, options: Options) -> int:
+    """By how much each process of the job grows after the first trials, children left out."""
+    executor = executor_of(world, {"settings": {"gpus": 0}})
+    specs = [fake_spec(index, epochs=1) for index in range(options["trials"])]
+    list(farm(executor, specs[: options["first"]]))
+    processes = [os.getpid(), *executor.process_ids().values()]
+    for pid in executor.process_ids().values():
+        processes += [process.pid for process in psutil.Process(pid).children()]
+    before = {pid: resident_mb(pid) or 0.0 for pid in processes}
+    list(farm(executor, specs[options["first"] :]))
+    say(grown_mb={pid: (resident_mb(pid) or 0.0) - before[pid] for pid in processes})
+    executor.close()
+    leave(world, executor.unanswered, 0)
+
+
+def lose_a_worker(world: World, options: Options) -> int:
+    """Kills worker 1 in the middle of a trial; the other one runs the next trials."""
+    executor = executor_of(world, {"settings": {"gpus": 0, "grace_s": 5.0}})
+    executor.submit(fake_spec(0, failures={"hang": 1.0}))
+    started = False
+    while not started:
+        started = any(isinstance(event, Started) for event in executor.events(1.0))
+    os.kill(executor.process_ids()[1], signal.SIGKILL)
+    lost: list[Event] = []
+    while not lost:
+        lost += [event for event in executor.events(1.0) if isinstance(event, WorkerLost)]
+    say(kind="WorkerLost", **to_plain(lost[0]))
+    for event in farm(executor, [fake_spec(1), fake_spec(2)]):
+        if isinstance(event, Finished):
+            say(ended=event.result.trial_id)
     executor.close()
     leave(world, executor.unanswered, 0)
 
@@ -128,7 +175,9 @@ SCENARIOS: Mapping[str, Callable[[World, Options], int]] = {
     "raise_error": raise_error,
     "stop_at_once": stop_at_once,
     "refuse_launch": refuse_launch,
-    "count_progress": count_progress,
+    "contract": run_contract,
+    "watch_memory": watch_memory,
+    "lose_a_worker": lose_a_worker,
 }
 
 
@@ -143,6 +192,8 @@ def main() -> int:
     if world.rank == 0:
         return SCENARIOS[scenario](world, options)
     ignore_signals()
+    if world.rank == options.get("broken_rank"):
+        handle.PROGRAM = "raise SystemExit(1)"
     if world.rank == options.get("failing_rank"):
         raise ValueError(f"rank {world.rank} fails on purpose")
     serve(world)

@@ -1,0 +1,57 @@
+"""Nothing that goes wrong on one rank hangs the job."""
+
+from __future__ import annotations
+
+import json
+
+import mpi_launcher
+import pytest
+from test_farm import PROGRAM, farm, pick
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_uncaught_error_ends_the_job(rank: int) -> None:
+    if rank == 0:
+        code, _, errors = farm("raise_error")
+    else:
+        code, _, errors = farm("wait_in_trials", failing_rank=rank)
+    assert code not in (0, 75)
+    assert f"ValueError: rank {rank} fails on purpose" in errors
+
+
+@pytest.mark.parametrize("exit_code", [0, 75])
+def test_a_worker_that_ignores_stop_does_not_hold_the_job(exit_code: int) -> None:
+    code, lines, errors = farm(
+        "leave_a_deaf_worker", settings={"grace_s": 1.0}, exit_code=exit_code
+    )
+    assert pick(lines, "unanswered") == [[2]]
+    assert code == exit_code, errors
+
+
+def test_a_worker_that_cannot_start_children_is_set_aside_and_the_others_go_on() -> None:
+    trials = [{"index": index, "seconds": 0.05} for index in range(20)]
+    code, lines, errors = farm("run_trials", broken_rank=1, trials=trials)
+    assert code == 0, errors
+    (lost,) = [line for line in lines if line.get("kind") == "WorkerLost"]
+    assert lost["worker"]["rank"] == 1
+    results = pick(lines, "result")
+    failed = [result for result in results if result["failure"] == "infrastructure"]
+    complete = [result for result in results if result["status"] == "complete"]
+    assert {result["worker"]["rank"] for result in failed} <= {1}
+    assert {result["worker"]["rank"] for result in complete} == {2}
+    assert len(failed) + len(complete) + (lost["trial_id"] is not None) == len(trials)
+    assert pick(lines, "free") == [1]
+
+
+@pytest.mark.skipif(not mpi_launcher.is_open_mpi(), reason="MPICH ends the job instead")
+def test_a_worker_that_mpi_reports_dead_is_lost_with_its_trial() -> None:
+    """Open MPI tells of dead ranks under --with-ft; the farm goes on with the rest."""
+    job = mpi_launcher.run(
+        3,
+        [PROGRAM, "lose_a_worker", json.dumps({})],
+        launcher_options=["--with-ft", "ulfm"],
+    )
+    lines = [json.loads(line) for line in job.stdout.splitlines() if line.startswith("{")]
+    (lost,) = [line for line in lines if line.get("kind") == "WorkerLost"]
+    assert (lost["trial_id"], lost["worker"]["rank"]) == ("g000-t000", 1)
+    assert pick(lines, "ended") == ["g000-t001", "g000-t002"]
