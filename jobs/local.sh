@@ -88,7 +88,8 @@ case $code in
   2) exit 2 ;;
   *)
     say "The search ended with code $code."
-    [ ! -f "$out/run.log" ] || say "What happened stands in: $out/run.log"
+    [ ! -f "$out/run.log" ] || say "What happened stands in $out/run.log. The same command goes on \
+from the last finished trial."
     exit "$code"
     ;;
 esac
