@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,12 +11,13 @@ from mpinas.assembly.shapes import network_costs
 from mpinas.dispatch.local import LocalExecutor
 from mpinas.dispatch.settings import worker_settings
 from mpinas.errors import MpinasError
-from mpinas.records import Costs, Finished, TrialResult, TrialSpec
+from mpinas.records import Costs, Finished, Progress, TrialResult, TrialSpec
 from mpinas.run_directory import create_run_directory
 from mpinas.search import Search
 from mpinas.session import RunOptions, fill_directory, read_config, search_setting
 
 BYTES_PER_MB = 2**20
+TRIED_EPOCHS = 2
 RESULT_BYTES = 6000
 """A trial on disk: a journal line, its part of a checkpoint, its log lines; measured: 4,500."""
 
@@ -26,7 +28,7 @@ class DryRun:
 
     Attributes:
         costs, layers: of one candidate of the starting populations.
-        trial_s: expected seconds of a trial, or None where it takes none.
+        trial_s: expected seconds of a trial.
         disk_mb: of the run directory at the end, saved weights not counted.
     """
 
@@ -39,13 +41,13 @@ class DryRun:
     workers: int
     costs: Costs
     layers: int
-    trial_s: float | None
+    trial_s: float
     device: str
     disk_mb: float
 
 
 def dry_run(options: RunOptions) -> DryRun:
-    """Reads configuration and data, builds and trains one candidate for one epoch.
+    """Reads configuration and data, builds and trains one candidate for two epochs.
 
     Raises:
         UserMustChange: as the run itself would.
@@ -61,9 +63,8 @@ def dry_run(options: RunOptions) -> DryRun:
         if not specs:
             raise MpinasError("no candidate of the first generation is within the limits of space")
         median = specs[len(specs) // 2]
-        result = _try_out(
-            median, config.run.grace_s, LocalExecutor(worker_settings(config.trial, config.run), 1)
-        )
+        settings = worker_settings(config.trial, config.run)
+        measured = _try_out(median, LocalExecutor(settings, workers=1))
         data_mb = directory.problem.stat().st_size / BYTES_PER_MB
     trials = config.tuner.generations * config.tuner.individuals
     return DryRun(
@@ -76,25 +77,50 @@ def dry_run(options: RunOptions) -> DryRun:
         workers=config.run.workers,
         costs=network_costs(median.network),
         layers=len(median.network.layers),
-        trial_s=_expected_s(result, config.trial.epochs),
-        device=result.worker.device if result.worker else "",
+        trial_s=_expected_s(measured, config.trial.epochs),
+        device=measured.result.worker.device if measured.result.worker else "",
         disk_mb=data_mb + trials * RESULT_BYTES / BYTES_PER_MB,
     )
 
 
-def _try_out(spec: TrialSpec, grace_s: float, executor: LocalExecutor) -> TrialResult:
-    """One epoch of a candidate, in a process of its own as every trial."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """A trial of two epochs: the first one compiles, so the second tells what an epoch takes."""
+
+    result: TrialResult
+    epoch_s: float
+
+
+def _try_out(spec: TrialSpec, executor: LocalExecutor) -> _Measured:
+    """Two epochs of a candidate, in a process of its own as every trial.
+
+    Raises:
+        MpinasError: it fails.
+    """
+    short = {**spec.settings, "epochs": TRIED_EPOCHS}
+    epoch_ends_s: list[float] = []
     try:
-        executor.submit(replace(spec, settings={**spec.settings, "epochs": 1}, weights_path=None))
+        executor.submit(replace(spec, settings=short, weights_path=None))
         while True:
             for event in executor.events(1.0):
+                if isinstance(event, Progress):
+                    epoch_ends_s.append(time.monotonic())
                 if isinstance(event, Finished):
-                    return event.result
+                    return _Measured(
+                        result=_complete(event.result),
+                        epoch_s=epoch_ends_s[-1] - epoch_ends_s[0],
+                    )
     finally:
         executor.close()
 
 
-def _expected_s(result: TrialResult, epochs: int) -> float:
-    """Seconds of a whole trial, from one of a single epoch."""
-    times = result.times
-    return times.wall_time_s + (epochs - 1) * (times.train_s + times.evaluate_s)
+def _complete(result: TrialResult) -> TrialResult:
+    if result.fitness is None:
+        raise MpinasError(f"the candidate that was tried out failed:\n{result.error}")
+    return result
+
+
+def _expected_s(measured: _Measured, epochs: int) -> float:
+    """Seconds of a whole trial; starting the first process of a worker is not counted."""
+    times = measured.result.times
+    return times.wall_time_s - times.start_s + (epochs - TRIED_EPOCHS) * measured.epoch_s

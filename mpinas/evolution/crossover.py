@@ -60,7 +60,7 @@ def recombine(fitter: AnyGenome, other: AnyGenome, rng: np.random.Generator) -> 
             for gene in fitter.connections
             if connections[gene.innovation] != gene
         ),
-        *(name for name, value in fitter.hyperparameters.items() if values[name] != value),
+        *(name for name in values if values[name] != fitter.hyperparameters[name]),
     )
     return Change(genome=replace(child, hyperparameters=values), genes=genes)
 
@@ -68,9 +68,12 @@ def recombine(fitter: AnyGenome, other: AnyGenome, rng: np.random.Generator) -> 
 def _mix(
     fitter: Mapping[Any, Any], other: Mapping[Any, Any], rng: np.random.Generator
 ) -> dict[Any, Any]:
-    """The fitter's genes; those that both have from either, a fair coin for each."""
+    """The fitter's genes; those that both have from either, a fair coin for each.
+
+    In sorted order: that of a mapping does not survive a checkpoint.
+    """
     coins = rng.random(len(fitter)) < 0.5
     return {
-        mark: other[mark] if from_other and mark in other else gene
-        for (mark, gene), from_other in zip(fitter.items(), coins, strict=True)
+        mark: other[mark] if from_other and mark in other else fitter[mark]
+        for mark, from_other in zip(sorted(fitter), coins, strict=True)
     }

@@ -16,7 +16,8 @@ class SearchSpace:
     """What may be built, as domains.
 
     Attributes:
-        layers: searchable kind -> parameter -> domain; every gene parameter is present.
+        layers: searchable kind -> parameter -> domain; every gene parameter is present. Sorted
+            by kind, so that the order of the keys in the file does not matter.
         module_hyperparameters: of a module genome (``merge``).
         blueprint_hyperparameters: of a blueprint genome (``merge``, ``learning_rate``,
             ``head_reduce``, ``head_units_0`` ...).
@@ -44,7 +45,7 @@ def build_space(space: SpaceConfig, trial: TrialConfig) -> SearchSpace:
         f"head_units_{index}": build_domain(space.head.units) for index in range(space.head.layers)
     }
     return SearchSpace(
-        layers={kind: _gene_domains(kind, given) for kind, given in space.layers.items()},
+        layers={kind: _gene_domains(kind, space.layers[kind]) for kind in sorted(space.layers)},
         module_hyperparameters={"merge": merge},
         blueprint_hyperparameters={
             "merge": merge,

@@ -80,5 +80,5 @@ def gene_names(genome: AnyGenome) -> tuple[str, ...]:
     return (
         *(f"node {node.id}" for node in genome.nodes),
         *(f"connection {gene.innovation}" for gene in genome.connections),
-        *genome.hyperparameters,
+        *sorted(genome.hyperparameters),
     )

@@ -20,7 +20,7 @@ from genetics import (
 
 from mpinas.evolution.genome import Candidate
 from mpinas.evolution.validity import genome_faults
-from mpinas.records import Failure, TrialResult, from_plain, to_plain
+from mpinas.records import Failure, TrialResult, canonical_json, from_plain, to_plain
 from mpinas.space.search_space import SearchSpace
 from mpinas.streams import ASK, STARTING_POPULATIONS, stream
 from mpinas.tuners import TUNERS
@@ -82,14 +82,14 @@ def search(
 
 
 def through_json(tuner: Tuner) -> Callable[[Any], Any]:
-    """Saves and loads a state as a checkpoint does, and checks that it is the same."""
+    """Saves and loads a state as a checkpoint does, keys sorted, and checks that it is the same."""
 
     def again(state: Any) -> Any:
-        text = json.dumps(tuner.state_to_plain(state), allow_nan=False)
+        text = canonical_json(tuner.state_to_plain(state))
         rows = json.loads(json.dumps(state.history))
         back = tuner.state_from_plain(json.loads(text), rows)
         assert back == state
-        assert repr(back) == repr(state)
+        assert canonical_json(tuner.state_to_plain(back)) == text
         return back
 
     return again
