@@ -15,7 +15,7 @@ from typing import Any
 from mpinas.records import Worker
 
 SHORTEST_SLEEP_S = 0.001
-LONGEST_SLEEP_S = 0.005
+LONGEST_SLEEP_S = 0.01
 SLEEP_GROWTH = 1.25
 """Between two looks for messages: short after news, longer the longer there are none."""
 

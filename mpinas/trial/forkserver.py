@@ -34,7 +34,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from mpinas.records import Progress, TrialResult, TrialSpec, from_json, to_json
+from mpinas.records import NetworkSpec, Progress, TrialResult, TrialSpec, from_json, to_json
 
 RUNNERS: Mapping[str, str] = {"keras": "mpinas.trial.run", "fake": "mpinas.trial.fake"}
 """Modules with a ``run_trial(spec, report)``; loading one must start no thread and touch no
@@ -80,7 +80,7 @@ def main(parent_pid: int, socket_fd: int, runner: str) -> None:
 
 def _warm_up() -> None:
     """Does once what every child would do again: readers of records, a tidy memory."""
-    for record_type in (TrialSpec, TrialResult, Progress):
+    for record_type in (TrialSpec, TrialResult, Progress, NetworkSpec):
         with contextlib.suppress(ValueError):
             from_json(record_type, b"{}")
     gc.collect()
