@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     SerializeAsAny,
     Tag,
+    field_validator,
     model_validator,
 )
 from typing_extensions import Self
@@ -96,14 +97,15 @@ class ProblemConfig(Section):
         description="held-out part of the training data: a share (below 1) or a number of images",
     )
 
-    @model_validator(mode="after")
-    def _whole_number_of_images(self) -> Self:
-        if self.validation >= 1 and self.validation != int(self.validation):
+    @field_validator("validation")
+    @classmethod
+    def _whole_number_of_images(cls, validation: float) -> float:
+        if validation >= 1 and validation != int(validation):
             raise ValueError(
                 "validation is a share below 1 or a whole number of images. "
-                f"Received: validation={self.validation}"
+                f"Received: validation={validation}"
             )
-        return self
+        return validation
 
 
 class HeadConfig(Section):
@@ -173,12 +175,13 @@ class FakeConfig(Section):
         default={}, description="odds of each kind of failure; their sum is at most 1"
     )
 
-    @model_validator(mode="after")
-    def _odds(self) -> Self:
-        total = sum(self.failures.values())
+    @field_validator("failures")
+    @classmethod
+    def _odds(cls, failures: dict[FailureKind, float]) -> dict[FailureKind, float]:
+        total = sum(failures.values())
         if total > 1 + 1e-9:
             raise ValueError(f"the odds add up to at most 1. Received: sum={total:g}")
-        return self
+        return failures
 
 
 class TrialConfig(Section):
@@ -210,12 +213,12 @@ class TrialConfig(Section):
     save_weights: Literal["none", "best", "last_generation"] = "none"
     fake: FakeConfig = FakeConfig()
 
-    @model_validator(mode="after")
-    def _learning_rate_is_positive(self) -> Self:
-        rate = self.learning_rate
+    @field_validator("learning_rate")
+    @classmethod
+    def _learning_rate_is_positive(cls, rate: RangeDomain | float) -> RangeDomain | float:
         if isinstance(rate, RangeDomain) and rate.min <= 0:
             raise ValueError(f"learning_rate must be above 0. Received: min={rate.min}")
-        return self
+        return rate
 
 
 class RunSettings(Section):
@@ -231,11 +234,12 @@ class RunSettings(Section):
     workers_per_gpu: int = Field(default=1, gt=0)
     heartbeat_s: float = Field(default=10.0, gt=0, description="between signs of life on disk")
 
-    @model_validator(mode="after")
-    def _walltime(self) -> Self:
-        if self.walltime is not None:
-            parse_walltime_s(self.walltime)
-        return self
+    @field_validator("walltime")
+    @classmethod
+    def _walltime(cls, walltime: str | None) -> str | None:
+        if walltime is not None:
+            parse_walltime_s(walltime)
+        return walltime
 
 
 class RunConfig(Section):

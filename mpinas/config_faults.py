@@ -49,7 +49,9 @@ def describe_errors(
     for detail in error.errors(include_url=False):
         steps = [step for step in detail["loc"] if step not in DOMAIN_TAGS]
         key = ".".join(str(step) for step in (section, *steps) if step != "")
-        if key in told or (steps and steps[0] in skip):
+        # A list with a bad item is reported as too short as well.
+        has_bad_items = any(other.startswith(f"{key}.") for other in told)
+        if key in told or has_bad_items or (steps and steps[0] in skip):
             continue
         told.add(key)
         yield _line(key, steps, detail, model)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -30,6 +31,9 @@ from mpinas.config_faults import describe_errors
 from mpinas.errors import ConfigurationFaults, fault, unknown_name
 
 Check = Callable[[Any], Iterator[str]]
+
+UNKNOWN_SPACE: Mapping[str, Any] = MappingProxyType({})
+"""Stands for a space whose name has been told to be unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +61,14 @@ def load_config(path: Path, overrides: Sequence[str], knowledge: Knowledge) -> R
         ConfigurationFaults: all that is wrong, one line each.
     """
     raw = _read_yaml(path)
-    if isinstance(raw.get("space"), str):
-        raw["space"] = _space_by_name(path, raw["space"], knowledge)
-    faults = [line for text in overrides for line in _override(raw, text)]
+    faults = list(_name_to_space(raw, knowledge))
+    for text in overrides:
+        faults += _override(raw, text)
+        faults += _name_to_space(raw, knowledge)
     config, more = _validate(raw, knowledge)
-    faults += [f"{path}: {line}" for line in more]
+    faults += more
     if faults or config is None:
-        raise ConfigurationFaults(*faults)
+        raise ConfigurationFaults(*(f"{path}: {line}" for line in faults))
     return config
 
 
@@ -171,14 +176,20 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _yaml_fault(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     place = f"line {mark.line + 1}: " if mark else ""
-    return f"{place}{getattr(error, 'problem', None) or 'not YAML'}."
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None)
+    return f"{place}{problem or 'not YAML'}."
 
 
-def _space_by_name(path: Path, name: str, knowledge: Knowledge) -> Any:
-    if name not in knowledge.spaces:
-        line = unknown_name("space", name, knowledge.spaces, "search space")
-        raise ConfigurationFaults(f"{path}: {line}")
-    return copy.deepcopy(knowledge.spaces[name])
+def _name_to_space(raw: dict[str, Any], knowledge: Knowledge) -> Iterator[str]:
+    """Puts the search space in place of its name; yields a line where nobody knows it."""
+    name = raw.get("space")
+    if not isinstance(name, str):
+        return
+    if name in knowledge.spaces:
+        raw["space"] = copy.deepcopy(knowledge.spaces[name])
+    else:
+        yield unknown_name("space", name, knowledge.spaces, "search space")
+        raw["space"] = UNKNOWN_SPACE
 
 
 def _override(raw: dict[str, Any], text: str) -> Iterator[str]:
@@ -220,7 +231,7 @@ def _validate(raw: dict[str, Any], knowledge: Knowledge) -> tuple[RunConfig | No
         models["tuner"] = knowledge.tuners.get(str(name), TunerConfig)
     sections: dict[str, Any] = {}
     for section, model in models.items():
-        if section not in raw:
+        if section not in raw or raw[section] is UNKNOWN_SPACE:
             continue
         valid, lines = _validate_section(model, section, raw[section], knowledge.checks)
         faults += lines
@@ -251,15 +262,12 @@ def _without(raw: Any, places: Sequence[tuple[Any, ...]]) -> Any:
     """A copy of the raw section without what stands at those places."""
     pruned = copy.deepcopy(raw)
     for place in places:
+        *sections, last = [step for step in place if step not in DOMAIN_TAGS] or [None]
         target = pruned
-        for step in [step for step in place if step not in DOMAIN_TAGS]:
-            if not isinstance(target, dict) or step not in target:
-                break
-            if isinstance(target[step], dict) and step != place[-1]:
-                target = target[step]
-            else:
-                del target[step]
-                break
+        for step in sections:
+            target = target.get(step) if isinstance(target, dict) else None
+        if isinstance(target, dict):
+            target.pop(last, None)
     return pruned
 
 
@@ -272,6 +280,7 @@ def _whole(
     """Puts the valid sections together; keys of the top level are judged here."""
     judged = {section for section in models if section in raw and section not in sections}
     judged |= {"tuner"} if "tuner" not in models else set()
+    judged |= {"space"} if raw.get("space") is UNKNOWN_SPACE else set()
     try:
         config = RunConfig.model_validate({**raw, **sections})
     except ValidationError as error:

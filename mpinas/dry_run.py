@@ -19,7 +19,7 @@ from mpinas.session import RunOptions, fill_directory, read_config, search_setti
 BYTES_PER_MB = 2**20
 TRIED_EPOCHS = 2
 RESULT_BYTES = 6000
-"""A trial on disk: a journal line, its part of a checkpoint, its log lines; measured: 4,500."""
+"""A trial on disk: journal line, share of a checkpoint, log lines; the quickstart's take 6,060."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -98,8 +98,10 @@ class ForkServer:
 
     def __init__(self, runner: str, threads: int, environment: Mapping[str, str]) -> None:
         self._runner = runner
+        # A process without a GPU logs an error of CUDA each time it starts; what goes wrong in a
+        # trial comes as an exception. Whoever wants the log sets the variable.
         self._environment = {
-            "TF_CPP_MIN_LOG_LEVEL": "1",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
             **scrubbed(environment),
             "KERAS_BACKEND": "tensorflow",
             **thread_environment(threads),

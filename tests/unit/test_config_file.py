@@ -1,0 +1,217 @@
+"""A configuration is refused with every fault at once, or means what it says."""
+
+import re
+
+import pytest
+from searching import FAKE_SEARCH, config_file, config_of
+
+from mpinas.config import parse_walltime_s
+from mpinas.config_file import differing_keys, dump_config, load_config
+from mpinas.errors import ConfigurationFaults
+from mpinas.session import KNOWLEDGE
+
+LINE = re.compile(r"^[^:]+: .+\.$")
+
+
+def faults_of(tmp_path, *overrides, text=FAKE_SEARCH):
+    with pytest.raises(ConfigurationFaults) as caught:
+        load_config(config_file(tmp_path, text), overrides, KNOWLEDGE)
+    for line in caught.value.faults:
+        assert LINE.match(line), line
+        assert "\n" not in line
+    return caught.value.faults
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("seeed=3", ["unknown key 'seeed'", "'seed'"]),
+        ("tuner.mutaton=1", ["tuner.mutaton", "unknown key"]),
+        ("tuner.modules.populaton=1", ["tuner.modules.populaton", "'population'"]),
+        ("trial.fake.seconds.men=1", ["trial.fake.seconds.men", "'mean'"]),
+        ("space.layers.conv2d.fliters=3", ["space.layers.conv2d.fliters", "'filters'"]),
+        ("space.layers.conv3d={}", ["space.layers.conv3d", "'conv2d'"]),
+        ("space.head.unitz=3", ["space.head.unitz", "'units'"]),
+        ("space=samll_kernels", ["search space", "'small_kernels'"]),
+        ("tuner.name=codeepnaet", ["tuner.name", "'codeepneat'"]),
+        ("problem.name=digit", ["problem.name", "'digits'"]),
+        ("problem.path=/x", ["problem.path", "reads no file"]),
+        ("problem={name: arrays}", ["problem.path", "needs a file"]),
+        ("seed=three", ["seed", "'three'"]),
+        ("seed=1.5", ["seed", "1.5"]),
+        ("seed=-1", ["seed", "Allowed: 0 and above"]),
+        ("seed=true", ["seed", "True"]),
+        ("name=", ["name", "None"]),
+        ("name=a/b", ["name", "not a name"]),
+        ("trial.epochs=0", ["trial.epochs", "Allowed: above 0"]),
+        ("trial.epochs=2.0", ["trial.epochs", "2.0"]),
+        ("trial.epochs=[1]", ["trial.epochs", "[1]"]),
+        ("trial.learning_rate=.nan", ["trial.learning_rate"]),
+        ("trial.learning_rate=.inf", ["trial.learning_rate"]),
+        ("trial.learning_rate={min: 0, max: 1}", ["trial.learning_rate", "above 0"]),
+        ("trial.learning_rate={min: 1, max: 0.1}", ["trial.learning_rate", "min=1", "max=0.1"]),
+        ("trial.optimizer=adamm", ["trial.optimizer", "'adam'"]),
+        ("trial.fake.failures={raise: 0.6, hang: 0.6}", ["trial.fake.failures", "1.2"]),
+        ("trial.fake.failures={explode: 0.6}", ["explode", "'raise'"]),
+        ("run.walltime=12 hours", ["run.walltime", "HH:MM:SS"]),
+        ("run.walltime=00:00:00", ["run.walltime", "above 0"]),
+        ("run.workers=0", ["run.workers", "above 0"]),
+        ("space.merge=[]", ["space.merge", "empty"]),
+        ("space.merge=[multiply]", ["space.merge", "'add'"]),
+        ("space.layers={}", ["space.layers", "empty"]),
+        ("space.layers.conv2d.filters=[]", ["space.layers.conv2d.filters", "empty"]),
+        ("space.layers.conv2d.filters={min: 9, max: 3}", ["space.layers.conv2d.filters", "min=9"]),
+        ("space.layers.conv2d.filters={min: 9}", ["space.layers.conv2d.filters.max", "missing"]),
+        ("space.layers.conv2d.filters={min: 0, max: 3}", ["filters", "from 1 to"]),
+        ("space.layers.conv2d.filters={min: 1.5, max: 3}", ["filters", "whole numbers"]),
+        ("space.layers.conv2d.filters=null", ["space.layers.conv2d.filters", "wrong type"]),
+        ("space.layers.conv2d.kernel_size=[1, big]", ["kernel_size", "big"]),
+        ("space.layers.conv2d.follow=[maxpool]", ["follow", "max_pool"]),
+        ("space.layers.conv2d.rate=1.0", ["rate", "0.95"]),
+        ("space.layers.conv2d={kernel_size: 3}", ["space.layers.conv2d.filters", "missing"]),
+        ("space.head.units={min: 4, max: 2}", ["space.head.units", "min=4"]),
+        ("problem.validation=0", ["problem.validation", "above 0"]),
+        ("problem.validation=10.5", ["problem.validation", "whole number"]),
+        ("tuner.generations=0", ["tuner.generations", "above 0"]),
+        ("tuner=random_search", ["tuner", "random_search"]),
+        ("tuner.modules.species=11", ["species", "population"]),
+    ],
+)
+def test_one_wrong_key_gives_one_line_that_names_it(tmp_path, override, words):
+    faults = faults_of(tmp_path, override)
+    assert len(faults) == 1, faults
+    for word in words:
+        assert word in faults[0]
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", "seed=[", "name.first=x", "seed: 3"])
+def test_a_malformed_override_is_named(tmp_path, override):
+    assert "--set" in faults_of(tmp_path, override)[0]
+
+
+def test_all_faults_come_at_once(tmp_path):
+    overrides = (
+        "seeed=1",
+        "trial.epochs=0",
+        "trial.batchsize=3",
+        "space.layers.conv2d.filters={min: 9, max: 3}",
+        "space.layers.conv2d.fliters=1",
+        "space.layers.conv3d={}",
+        "tuner.individuals=x",
+        "run.walltime=soon",
+        "problem.name=imagenet",
+    )
+    faults = faults_of(tmp_path, *overrides)
+    for override in overrides:
+        key = override.split("=")[0]
+        assert any(f" {key}" in line for line in faults), (key, faults)
+    assert len(faults) == len(overrides)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "mapping"),
+        ("- a\n- b\n", "mapping"),
+        ("name: [", "line"),
+        (FAKE_SEARCH + "seed: 6\n", "duplicate key 'seed'"),
+        (FAKE_SEARCH.replace("epochs: 2", "epochs: 2\n  epochs: 3"), "duplicate key 'epochs'"),
+        ("name: !!python/object/apply:os.system [true]\n", "tag"),
+        ("3: x\n", "keys are names"),
+        ("name: \x00\n", "not allowed"),
+    ],
+)
+def test_what_is_no_configuration_is_refused_with_its_line(tmp_path, text, words):
+    assert words in faults_of(tmp_path, text=text)[0]
+
+
+def test_each_missing_section_is_named(tmp_path):
+    faults = faults_of(tmp_path, text="name: x\n")
+    assert len(faults) == 3
+    assert all(any(key in line for line in faults) for key in ("problem", "space", "tuner"))
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
+def test_an_unreadable_file_is_named(tmp_path, content):
+    file = tmp_path / "missing.yaml"
+    if content:
+        file.write_bytes(content)
+    with pytest.raises(ConfigurationFaults, match=r"missing\.yaml"):
+        load_config(file, (), KNOWLEDGE)
+
+
+@pytest.mark.parametrize(
+    ("value", "meaning"),
+    [("1e-3", 1e-3), ("1E-3", 1e-3), ("0.001", 1e-3), (".5", 0.5), ("1", 1), ("+1.e-2", 0.01)],
+)
+def test_numbers_mean_numbers(tmp_path, value, meaning):
+    assert config_of(tmp_path, f"trial.learning_rate={value}").trial.learning_rate == meaning
+
+
+def test_words_of_older_yaml_mean_themselves(tmp_path):
+    """YAML 1.1 reads ``no`` as false, ``12:30:00`` as 45000 and ``010`` as 8."""
+    config = config_of(tmp_path, "name=no", "run.walltime=12:30:00", "seed=010")
+    assert (config.name, config.run.walltime, config.seed) == ("no", "12:30:00", 10)
+
+
+def test_later_overrides_win_and_new_sections_appear(tmp_path):
+    config = config_of(tmp_path, "run.workers=3", "run.workers=4", "trial.fake.seconds.mean=1")
+    assert config.run.workers == 4
+    assert config.trial.fake.seconds.mean == 1
+
+
+def test_a_space_by_name_can_be_overridden(tmp_path):
+    text = re.sub(r"space:\n(  .*\n)+", "space: small_kernels\n", FAKE_SEARCH)
+    config = load_config(
+        config_file(tmp_path, text), ("space.layers.conv2d.kernel_size=[3]",), KNOWLEDGE
+    )
+    assert config.space.layers["conv2d"]["kernel_size"] == (3,)
+    assert config.space.layers["conv2d"]["filters"].max == 68
+    again = load_config(config_file(tmp_path, text), (), KNOWLEDGE)
+    assert again.space.layers["conv2d"]["kernel_size"] == (1, 3, 5), "the preset was changed"
+
+
+@pytest.mark.parametrize("tuner", list(KNOWLEDGE.tuners))
+def test_the_resolved_configuration_loads_back_equal(tmp_path, tuner):
+    config = config_of(
+        tmp_path,
+        f"tuner={{name: {tuner}, generations: 2, individuals: 4}}",
+        "run.walltime=01:00:00",
+        "trial.learning_rate={min: 1e-5, max: 1e-2, scale: log}",
+    )
+    file = tmp_path / "resolved.yaml"
+    file.write_text(dump_config(config))
+    again = load_config(file, (), KNOWLEDGE)
+    assert again == config
+    assert type(again.tuner) is type(config.tuner)
+    assert "batch_size: 128" in file.read_text(), "a default is not written out"
+
+
+@pytest.mark.parametrize(
+    ("override", "defines"),
+    [
+        ("name=other", False),
+        ("run.workers=7", False),
+        ("run.walltime=01:00:00", False),
+        ("tuner.generations=9", False),
+        ("seed=6", True),
+        ("trial.epochs=3", True),
+        ("trial.threads=2", True),
+        ("space.batch_norm=false", True),
+        ("space.layers.conv2d.filters.max=33", True),
+        ("tuner.individuals=7", True),
+        ("problem.train_images=100", True),
+    ],
+)
+def test_what_defines_a_search_and_what_does_not(tmp_path, override, defines):
+    key = override.split("=")[0]
+    differing = differing_keys(config_of(tmp_path), config_of(tmp_path, override))
+    assert [line.split(" ")[0] for line in differing] == ([key] if defines else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("00:30", 30), ("90:00", 5400), ("01:00:00", 3600), ("2-00:00:01", 172801)],
+)
+def test_walltimes_in_the_forms_of_slurm(text, seconds):
+    assert parse_walltime_s(text) == seconds
