@@ -46,10 +46,10 @@ class PopulationConfig(Section):
     population: int = Field(gt=0, description="genomes in every generation, exactly")
     species: int = Field(gt=0, description="wanted number of species")
     elites: int = Field(default=1, ge=0, description="of each species, kept unchanged")
-    survival: float = Field(default=0.5, gt=0, le=1, description="share that may be parents")
+    survival: float = Field(default=0.3, gt=0, le=1, description="share that may be parents")
     crossover: float = Field(default=0.25, ge=0, le=1, description="odds of two parents")
     further_change: float = Field(
-        default=0.3, ge=0, le=1, description="odds of one more mutation, again and again"
+        default=0.15, ge=0, le=1, description="odds of one more mutation, again and again"
     )
     strength: float = Field(
         default=0.2, gt=0, le=1, description="of a perturbation, as a share of the domain"
