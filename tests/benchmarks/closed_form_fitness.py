@@ -23,6 +23,7 @@ from mpinas.space.search_space import SearchSpace, build_space
 from mpinas.streams import ASK, STARTING_POPULATIONS, stream
 from mpinas.trial.fake import closed_form_fitness
 from mpinas.tuners import TUNERS
+from mpinas.tuners.codeepneat_config import CoDeepNeatConfig
 
 INPUT_SHAPE = (28, 28, 1)
 CLASSES = 10
@@ -91,6 +92,51 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
     return mean - half, mean + half
 
 
+def contestants(individuals: int, generations: int) -> dict[str, dict[str, Any]]:
+    """Tuner sections that make equally many trials.
+
+    ``start genomes`` makes all of them in one first generation of CoDeepNEAT, from populations
+    as much larger: what its way of drawing genomes is worth without any learning.
+    """
+    size = {"individuals": individuals, "generations": generations}
+    defaults = CoDeepNeatConfig(**size)
+    start = {
+        "name": "codeepneat",
+        "individuals": individuals * generations,
+        "generations": 1,
+        "modules": {"population": defaults.modules.population * generations},
+        "blueprints": {"population": defaults.blueprints.population * generations},
+    }
+    return {
+        "codeepneat": {"name": "codeepneat", **size},
+        "random_search": {"name": "random_search", **size},
+        "start genomes": start,
+    }
+
+
+def print_curves(name: str, runs: Sequence[Sequence[float]]) -> None:
+    """One contestant's line: the best at the end, and the mean best by generation."""
+    finals = [run[-1] for run in runs]
+    means = " ".join(f"{statistics.fmean(values):.3f}" for values in zip(*runs, strict=True))
+    print(
+        f"{name:14} best fitness {statistics.fmean(finals):.4f} "
+        f"(sd {statistics.stdev(finals):.4f}); by generation: {means}"
+    )
+
+
+def print_difference(name: str, ours: Sequence[float], theirs: Sequence[float]) -> None:
+    """CoDeepNEAT against one other, seed by seed."""
+    differences = [one - other for one, other in zip(ours, theirs, strict=True)]
+    wins = sum(difference > 0 for difference in differences)
+    losses = sum(difference < 0 for difference in differences)
+    low, high = interval(differences)
+    print(
+        f"against {name}: wins {wins}, loses {losses} of {len(differences)}; sign test p = "
+        f"{sign_test(wins, losses):.2g}; mean difference {statistics.fmean(differences):+.4f} "
+        f"(95 % {low:+.4f} to {high:+.4f})"
+    )
+
+
 def main() -> None:
     """Runs the comparison and prints its numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -99,36 +145,20 @@ def main() -> None:
     parser.add_argument("--individuals", type=int, default=12)
     parser.add_argument("--generations", type=int, default=12)
     given = parser.parse_args()
-    size = {"individuals": given.individuals, "generations": given.generations}
     space = paper_space()
     seeds = range(given.first_seed, given.first_seed + given.seeds)
-    curves = {
-        name: [best_by_generation({"name": name, **size}, space, seed) for seed in seeds]
-        for name in ("codeepneat", "random_search")
-    }
     print(
         f"{given.individuals} individuals x {given.generations} generations, "
         f"seeds {seeds.start} to {seeds.stop - 1}"
     )
-    for name, runs in curves.items():
-        finals = [run[-1] for run in runs]
-        by_generation = " ".join(
-            f"{statistics.fmean(values):.3f}" for values in zip(*runs, strict=True)
-        )
-        print(
-            f"{name:14} best fitness {statistics.fmean(finals):.4f} "
-            f"(sd {statistics.stdev(finals):.4f}); by generation: {by_generation}"
-        )
-    pairs = list(zip(*curves.values(), strict=True))
-    differences = [ours[-1] - theirs[-1] for ours, theirs in pairs]
-    wins = sum(difference > 0 for difference in differences)
-    losses = sum(difference < 0 for difference in differences)
-    low, high = interval(differences)
-    print(
-        f"codeepneat wins {wins}, loses {losses} of {len(pairs)}; sign test p = "
-        f"{sign_test(wins, losses):.2g}; mean difference {statistics.fmean(differences):+.4f} "
-        f"(95 % {low:+.4f} to {high:+.4f})"
-    )
+    finals: dict[str, list[float]] = {}
+    for name, section in contestants(given.individuals, given.generations).items():
+        runs = [best_by_generation(section, space, seed) for seed in seeds]
+        finals[name] = [run[-1] for run in runs]
+        print_curves(name, runs)
+    ours = finals.pop("codeepneat")
+    for name, theirs in finals.items():
+        print_difference(name, ours, theirs)
 
 
 if __name__ == "__main__":
