@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -216,3 +217,35 @@ def test_every_new_genome_has_one_lineage_record_with_parents_and_genes() -> Non
     crossed = [record.parents for record in register.lineage if len(record.parents) == 2]
     assert crossed
     assert all(genome_number(fit) > genome_number(other) for fit, other in crossed)
+
+
+@pytest.mark.parametrize(("crossover", "further"), [(0.0, 0.0), (0.4, 0.25), (1.0, 0.5)])
+def test_the_odds_of_two_parents_and_of_further_changes_are_kept_by_count(
+    crossover: float, further: float
+) -> None:
+    children = 1500
+    settings = {
+        "population": children,
+        "species": 1,
+        "survival": 1.0,
+        "elites": 0,
+        "crossover": crossover,
+        "further_change": further,
+    }
+    table = new_table()
+    first = told(start(nursery(table=table, **settings)))
+    register = Register("m", first.next_genome, 1)
+    breed(first, nursery(1, register, table, **settings), generator())
+    assert len(register.lineage) == children
+    crossed = sum(len(record.parents) == 2 for record in register.lineage)
+    changed_once = sum("+" not in record.operator for record in register.lineage)
+    changed_thrice = sum(record.operator.count("+") >= 2 for record in register.lineage)
+    # Parents that are too much alike to be crossed are mutated instead: a few in a hundred.
+    assert within(crossed, crossover, children) or 0.95 * crossover < crossed / children < crossover
+    assert within(changed_once, 1 - further, children)
+    assert within(changed_thrice, further**2, children)
+
+
+def within(count: int, odds: float, draws: int) -> bool:
+    """Inside five standard deviations of a binomial count."""
+    return abs(count - draws * odds) <= 5 * math.sqrt(draws * odds * (1 - odds))
