@@ -74,6 +74,11 @@ def talkative(spec: TrialSpec, report: Report) -> TrialResult:
     return result(spec)
 
 
+def complaining(spec: TrialSpec, report: Report) -> TrialResult:
+    os.write(2, b"a trial complains\n")
+    return result(spec)
+
+
 def grandchild(spec: TrialSpec, report: Report) -> TrialResult:
     """Leaves a process behind that would live on; tells its number."""
     process = subprocess.Popen(["sleep", "600"])

@@ -51,7 +51,12 @@ class LocalExecutor:
             )
             for index in range(workers)
         ]
-        self._server = ForkServer(settings.runner, settings.threads, environment)
+        self._server = ForkServer(
+            settings.runner,
+            settings.threads,
+            environment,
+            quiet=all(binding.device == "cpu" for binding in bindings),
+        )
         self._server.start()
         self._slots = [
             Supervisor(

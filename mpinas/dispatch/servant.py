@@ -113,7 +113,9 @@ class _Servant:
             raise MpinasError(f"rank 0 sent {kind.name}, which it may not")
 
     def _set_up(self, setup: Setup) -> None:
-        self._server = ForkServer(setup.runner, setup.threads, os.environ)
+        self._server = ForkServer(
+            setup.runner, setup.threads, os.environ, quiet=setup.worker.device == "cpu"
+        )
         self._supervisor = Supervisor(self._server, setup.worker, setup.environment)
         try:
             self._server.start()

@@ -31,7 +31,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from mpinas.records import NetworkSpec, Progress, TrialResult, TrialSpec, from_json, to_json
@@ -61,21 +61,39 @@ def die_with_parent(parent_pid: int) -> None:
         os._exit(1)
 
 
-def main(parent_pid: int, socket_fd: int, runner: str) -> None:
-    """Serves until the supervisor closes the socket or dies."""
+def main(parent_pid: int, socket_fd: int, runner: str, quiet: bool) -> None:
+    """Serves until the supervisor closes the socket or dies.
+
+    Args:
+        quiet: what is written to standard error while the runner is loaded is dropped.
+    """
     die_with_parent(parent_pid)
     for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=socket_fd) as control:
         server = _Server(control, runner)
         try:
-            importlib.import_module(RUNNERS[runner])
+            with _silence() if quiet else contextlib.nullcontext():
+                importlib.import_module(RUNNERS[runner])
         except Exception:
             server.send({"broken": traceback.format_exc()[-BROKEN_CHARACTERS:]})
             return
         _warm_up()
         server.send({"ready": True})
         server.serve()
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Leads standard error into nothing, for libraries that write to it from C++."""
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def _warm_up() -> None:

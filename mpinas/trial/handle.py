@@ -44,6 +44,7 @@ from mpinas.trial.forkserver import main
 main(*arguments)
 """
 
+LOG_LEVEL, QUIET_LOG_LEVEL = "1", "3"
 DEATHS_ALLOWED = 3
 LOAD_LIMIT_S = 600.0
 STOP_GRACE_S = 1.0
@@ -94,14 +95,17 @@ class ForkServer:
         runner: key of ``RUNNERS``.
         threads: of a trial; numerical libraries read it when they are loaded.
         environment: of this process; the server gets it scrubbed.
+        quiet: drops what TensorFlow writes while it is loaded, and its error about a missing GPU
+            in every trial; for workers without one. What goes wrong comes as an exception.
     """
 
-    def __init__(self, runner: str, threads: int, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, runner: str, threads: int, environment: Mapping[str, str], *, quiet: bool = False
+    ) -> None:
         self._runner = runner
-        # A process without a GPU logs an error of CUDA each time it starts; what goes wrong in a
-        # trial comes as an exception. Whoever wants the log sets the variable.
+        self._quiet = quiet
         self._environment = {
-            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "TF_CPP_MIN_LOG_LEVEL": QUIET_LOG_LEVEL if quiet else LOG_LEVEL,
             **scrubbed(environment),
             "KERAS_BACKEND": "tensorflow",
             **thread_environment(threads),
@@ -139,7 +143,7 @@ class ForkServer:
         if self._deaths >= DEATHS_ALLOWED:
             raise ForkServerBroken(f"the forkserver died {self._deaths} times in a row")
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        arguments = [sys.path, os.getpid(), there.fileno(), self._runner]
+        arguments = [sys.path, os.getpid(), there.fileno(), self._runner, self._quiet]
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", PROGRAM, json.dumps(arguments)],

@@ -209,6 +209,20 @@ def test_a_forkserver_that_never_loads_is_given_up(monkeypatch: pytest.MonkeyPat
     server.close()
 
 
+def test_noise_of_loading_is_dropped_where_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Only while loading: what a trial writes to standard error stays to be read."""
+    monkeypatch.setattr(handle, "PROGRAM", ODD_PROGRAM.replace("odd_runner", "noisy_runner"))
+    for quiet, noises in ((True, 0), (False, 1)):
+        server = ForkServer("odd", 1, os.environ, quiet=quiet)
+        outcome_of(Supervisor(server, WORKER), odd("complaining"))
+        server.close()
+        errors = capfd.readouterr().err
+        assert errors.count("noise while loading") == noises
+        assert errors.count("a trial complains") == 1
+
+
 def test_starting_and_cancelling_do_not_wait_for_the_forkserver(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
