@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +26,7 @@ import h5py
 import numpy as np
 
 from mpinas.journal import fsync_directory
-from mpinas.records import canonical_json
+from mpinas.records import canonical_json, parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -73,16 +72,17 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     Raises:
         OSError: it could not be written; the old state of the directory stands.
     """
-    if path.exists() and _holds(path, checkpoint):
+    parts = _parts(checkpoint)
+    if path.exists() and _holds(path, parts):
         return
     temporary = path.with_name(f".{path.name}.new")
     with h5py.File(temporary, "w", locking=False, userblock_size=USER_BLOCK_BYTES) as file:
         file.attrs["schema_version"] = SCHEMA_VERSION
         file.attrs["generation"] = checkpoint.generation
-        for name, text in _parts(checkpoint).items():
+        for name, text in parts.items():
             file.create_dataset(name, data=np.frombuffer(text, dtype=np.uint8))
     _seal(temporary)
-    if not _holds(temporary, checkpoint):
+    if not _holds(temporary, parts):
         raise OSError(f"{temporary}: what was read back is not what was written")
     os.replace(temporary, path)
     fsync_directory(path.parent)
@@ -94,21 +94,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         DamagedCheckpoint: it is not one, of another schema, or its content changed.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DamagedCheckpoint(f"{path}: cannot be read ({error.strerror})") from error
-    if content[:USER_BLOCK_BYTES] != _user_block(content[USER_BLOCK_BYTES:]):
-        raise DamagedCheckpoint(f"{path}: not a checkpoint, or its content changed")
-    with h5py.File(io.BytesIO(content), "r") as file:
-        version = int(file.attrs["schema_version"])
-        if version != SCHEMA_VERSION:
-            raise DamagedCheckpoint(
-                f"{path}: schema_version {version}; this version of mpinas reads {SCHEMA_VERSION}"
-            )
-        parts = {name: json.loads(file[name][()].tobytes()) for name in file}
-    history = tuple(tuple(row) for row in parts.pop("history"))
-    return Checkpoint(history=history, **parts)
+    content = {name: parse_json(text) for name, text in _read_parts(path).items()}
+    history = tuple(tuple(row) for row in content.pop("history"))
+    return Checkpoint(history=history, **content)
 
 
 def load_chain(start: Path, generation_file: Callable[[int], Path]) -> Checkpoint | None:
@@ -155,9 +143,26 @@ def _parts(checkpoint: Checkpoint) -> dict[str, bytes]:
     }
 
 
-def _holds(path: Path, checkpoint: Checkpoint) -> bool:
+def _read_parts(path: Path) -> dict[str, bytes]:
+    """JSON text by name, as it was written. Raises as :func:`load_checkpoint`."""
     try:
-        return _parts(load_checkpoint(path)) == _parts(checkpoint)
+        content = path.read_bytes()
+    except OSError as error:
+        raise DamagedCheckpoint(f"{path}: cannot be read ({error.strerror})") from error
+    if content[:USER_BLOCK_BYTES] != _user_block(content[USER_BLOCK_BYTES:]):
+        raise DamagedCheckpoint(f"{path}: not a checkpoint, or its content changed")
+    with h5py.File(io.BytesIO(content), "r") as file:
+        version = int(file.attrs["schema_version"])
+        if version != SCHEMA_VERSION:
+            raise DamagedCheckpoint(
+                f"{path}: schema_version {version}; this version of mpinas reads {SCHEMA_VERSION}"
+            )
+        return {name: file[name][()].tobytes() for name in file}
+
+
+def _holds(path: Path, parts: Mapping[str, bytes]) -> bool:
+    try:
+        return _read_parts(path) == parts
     except DamagedCheckpoint:
         return False
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, ClassVar, TypeVar, cast
 
+import pydantic_core
 from pydantic import ConfigDict, TypeAdapter
 
 ParameterValue = int | float | str | bool | tuple[int, ...]
@@ -54,7 +55,16 @@ def from_json(record_type: type[Record], text: bytes | str) -> Record:
 
 def to_plain(record: object) -> Any:
     """The record as dictionaries, lists, numbers and strings, as they stand in JSON."""
-    return json.loads(to_json(record))
+    return parse_json(to_json(record))
+
+
+def parse_json(text: bytes | str) -> Any:
+    """Any JSON text as plain values, several times as fast as the standard library.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    return pydantic_core.from_json(text)
 
 
 def from_plain(record_type: type[Record], value: Any) -> Record:

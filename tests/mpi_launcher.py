@@ -51,8 +51,19 @@ def start(
     launcher_options: Sequence[str] = (),
 ) -> subprocess.Popen[str]:
     """Starts a job in a process group of its own; end it with :func:`stop`."""
+    return _start(command(ranks, program, launcher_options), more)
+
+
+def start_alone(
+    program: Sequence[str], more: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """The same for a program without a launcher."""
+    return _start([sys.executable, *program], more)
+
+
+def _start(arguments: Sequence[str], more: Mapping[str, str] | None) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command(ranks, program, launcher_options),
+        arguments,
         env=environment(more),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

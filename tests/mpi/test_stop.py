@@ -1,0 +1,68 @@
+"""A job that is asked to stop saves what it has, ends with 75, and goes on where it was."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import mpi_launcher
+import pytest
+from searching import config_file, found
+from test_same_search import search, shown
+
+from mpinas.run_directory import RunDirectory
+
+SLOW = ("--set", "trial.fake.seconds={mean: 0.3, sigma: 0.3}")
+
+
+def start(config: Path, out: Path, ranks: int) -> subprocess.Popen[str]:
+    program = ["-m", "mpinas", "run", str(config), "--out", str(out), *SLOW]
+    if ranks:
+        return mpi_launcher.start(ranks, program)
+    return mpi_launcher.start_alone([*program, "--workers", "2"])
+
+
+def wait_for_trials(out: Path, count: int, limit_s: float = 60.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while len(found(RunDirectory(out))) < count:
+        assert time.monotonic() < deadline, "no trial ended"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("ranks", [0, 3])
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_stops_the_job_in_order_and_it_goes_on_later(
+    tmp_path: Path, ranks: int, number: signal.Signals
+) -> None:
+    config, out = config_file(tmp_path), tmp_path / "run"
+    job = start(config, out, ranks)
+    try:
+        wait_for_trials(out, 3)
+        job.send_signal(number)
+        output, errors = job.communicate(timeout=60)
+    finally:
+        mpi_launcher.stop(job)
+    assert job.returncode == 75, output + errors
+    before = found(RunDirectory(out))
+    assert 3 <= len(before) < 18
+    never = search(config, tmp_path / "never", 0, "--workers", "1")
+    assert search(config, out, 0 if ranks else 3, *SLOW) == never
+    assert set(before) <= set(never)
+    assert shown(out)["wall_time_s"] > 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_term_and_interrupt_stop_a_job_without_a_launcher_alike(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "run"
+    job = start(config_file(tmp_path), out, 0)
+    try:
+        wait_for_trials(out, 1)
+        job.send_signal(number)
+        _, errors = job.communicate(timeout=60)
+    finally:
+        mpi_launcher.stop(job)
+    assert job.returncode == 75, errors

@@ -1,0 +1,200 @@
+"""The command line: exit codes, one line for a fault, nothing written, nothing overwritten."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from searching import config_file, found
+
+from mpinas.cli import main
+from mpinas.run_directory import RunDirectory, claim, release
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """An empty current directory with the small search in it and no scheduler around."""
+    for name in ("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    config_file(tmp_path)
+    return tmp_path
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_run_then_show_then_extend(place):
+    result = invoke("run", "search.yaml")
+    assert result.exit_code == 0, result.output
+    view = json.loads(invoke("show", "runs/small", "--json").stdout)
+    assert (view["status"], view["generation"], view["generations"]) == ("done", 3, 3)
+    assert len(view["trials"]) == 18
+    assert view["best"]["fitness"] == max(t["fitness"] or 0 for t in view["trials"])
+    assert 0 < view["utilisation"] <= 1
+    again = invoke("run", "search.yaml")
+    assert again.exit_code == 0
+    assert json.loads(invoke("show", "runs/small", "--json").stdout)["trials"] == view["trials"]
+    assert invoke("run", "search.yaml", "--set", "tuner.generations=4").exit_code == 0
+    longer = json.loads(invoke("show", "runs/small", "--json").stdout)
+    assert longer["trials"][:18] == view["trials"]
+    assert len(longer["trials"]) == 24
+
+
+def test_the_json_has_exactly_the_promised_keys(place):
+    invoke("run", "search.yaml", "--set", "tuner.generations=1")
+    view = json.loads(invoke("show", "runs/small", "--json").stdout)
+    assert list(view) == [
+        "run",
+        "status",
+        "generation",
+        "generations",
+        "best",
+        "utilisation",
+        "wall_time_s",
+        "trials",
+    ]
+    keys = (
+        "trial_id status failure fitness flops shrunk_flops parameters shrunk_parameters "
+        "network_hash shrink_s train_s wall_time_s host rank device"
+    )
+    assert all(list(trial) == keys.split() for trial in view["trials"])
+
+
+def test_show_names_what_a_stranger_wants_to_know(place):
+    invoke("run", "search.yaml")
+    text = invoke("show", "runs/small").stdout
+    for words in ("small: done", "3 of 3 generations", "18 of 18 trials", "x nan", "x infeasible"):
+        assert words in text
+    assert text.index("  1  g") < text.index("  2  g")
+
+
+def test_a_configuration_alone_means_run(place):
+    assert invoke("search.yaml", "--set", "tuner.generations=1").exit_code == 0
+    assert RunDirectory(place / "runs" / "small").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "missing.yaml"),
+        ("run", "search.yaml", "--set", "trial.epohcs=3"),
+        ("run", "search.yaml", "--set", "trial.batch_size=5000"),
+        ("run", "search.yaml", "--set", "problem={name: arrays, path: search.yaml}"),
+        ("run", "search.yaml", "--set", "problem={name: arrays, path: nothing.npz}"),
+        ("run", "search.yaml", "--set", "problem.train_images=100000"),
+        ("run", "search.yaml", "--set", "run.gpus=99"),
+        ("run", "search.yaml", "--walltime", "soon"),
+        ("run", "search.yaml", "--start-from", "search.yaml"),
+        ("run", "search.yaml", "--start-from", "nothing.h5"),
+        ("show", "."),
+        ("show", "nothing"),
+    ],
+)
+def test_what_the_user_must_change_is_a_line_with_code_2_and_nothing_written(place, arguments):
+    before = sorted(place.rglob("*"))
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert sorted(place.rglob("*")) in (before, sorted([*before, place / "runs"]))
+
+
+def test_a_directory_of_another_search_is_refused_with_the_differing_keys(place):
+    invoke("run", "search.yaml", "--set", "tuner.generations=1")
+    kept = found(RunDirectory(place / "runs" / "small"))
+    result = invoke("run", "search.yaml", "--set", "seed=9", "--set", "trial.epochs=7")
+    assert result.exit_code == 2
+    assert "seed (5 there, 9 here)" in result.stderr
+    assert "trial.epochs (2 there, 7 here)" in result.stderr
+    assert found(RunDirectory(place / "runs" / "small")) == kept
+
+
+def test_fresh_keeps_the_old_run_under_another_name(place):
+    invoke("run", "search.yaml", "--set", "tuner.generations=1")
+    old = found(RunDirectory(place / "runs" / "small"))
+    options = ("--fresh", "--set", "seed=9", "--set", "tuner.generations=1")
+    assert invoke("run", "search.yaml", *options).exit_code == 0
+    new = found(RunDirectory(place / "runs" / "small"))
+    assert new != old
+    aside = [path for path in (place / "runs").iterdir() if path.name != "small"]
+    assert [found(RunDirectory(path)) for path in aside] == [old]
+
+
+@pytest.mark.parametrize("fresh", [(), ("--fresh",)])
+def test_a_directory_where_another_job_works_is_refused(place, fresh):
+    invoke("run", "search.yaml", "--set", "tuner.generations=1")
+    directory = RunDirectory(place / "runs" / "small")
+    owner = claim(directory, 10.0)
+    result = invoke("run", "search.yaml", *fresh)
+    assert result.exit_code == 2
+    assert "another job" in result.stderr
+    assert json.loads(invoke("show", "runs/small", "--json").stdout)["status"] == "running"
+    release(directory, owner)
+    assert invoke("run", "search.yaml").exit_code == 0
+
+
+def test_a_search_starts_from_the_populations_of_another(place):
+    one_generation = ("--set", "tuner.generations=1")
+    invoke("run", "search.yaml", *one_generation)
+    start = "runs/small/checkpoints/start.h5"
+    options = ("--out", "runs/b", "--set", "seed=9", "--start-from", start)
+    assert invoke("run", "search.yaml", *options, *one_generation).exit_code == 0
+    hashes = [
+        [trial[1] for trial in found(RunDirectory(place / "runs" / name))]
+        for name in ("small", "b")
+    ]
+    assert hashes[0] == hashes[1]
+    assert invoke("run", "search.yaml", "--out", "runs/b", "--set", "seed=9").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("override", "word"),
+    [("space.batch_norm=false", "space"), ("tuner.individuals=7", "tuner")],
+)
+def test_starting_populations_of_another_space_or_tuner_are_refused(place, override, word):
+    invoke("run", "search.yaml", "--set", "tuner.generations=1")
+    start = "runs/small/checkpoints/start.h5"
+    result = invoke("run", "search.yaml", "--out", "b", "--set", override, "--start-from", start)
+    assert result.exit_code == 2
+    assert word in result.stderr
+    assert not (place / "b").exists()
+
+
+def test_no_trial_is_started_that_would_end_after_the_walltime(place):
+    result = invoke("run", "search.yaml", "--walltime", "00:00:20")
+    assert result.exit_code == 75, result.output
+    assert "the same command goes on" in result.stdout
+    assert found(RunDirectory(place / "runs" / "small")) == []
+    assert json.loads(invoke("show", "runs/small", "--json").stdout)["status"] == "stopped"
+    assert invoke("run", "search.yaml", "--walltime", "01:00:00").exit_code == 0
+
+
+def test_a_dry_run_tells_and_keeps_nothing(place):
+    result = invoke("run", "search.yaml", "--dry-run", "--set", "trial.fake.failures={}")
+    assert result.exit_code == 0, result.output
+    assert "18 (3 x 6)" in result.stdout
+    assert not (place / "runs").exists()
+
+
+def test_a_dry_run_says_why_its_candidate_failed(place):
+    result = invoke("run", "search.yaml", "--dry-run", "--set", "trial.fake.failures={raise: 1}")
+    assert result.exit_code == 1
+    assert "a failure on purpose" in result.stderr
+
+
+def test_every_failure_on_one_worker_ends_the_run_all_the_same(place):
+    failures = "trial.fake.failures={raise: 0.4, exit: 0.3, segfault: 0.3}"
+    assert invoke("run", "search.yaml", "--set", failures).exit_code == 0
+    kinds = {
+        t["failure"] for t in json.loads(invoke("show", "runs/small", "--json").stdout)["trials"]
+    }
+    assert kinds == {None, "error", "crash"}
+
+
+def test_a_damaged_status_file_hides_no_trial(place):
+    invoke("run", "search.yaml", "--set", "tuner.generations=1")
+    (place / "runs" / "small" / "status.json").write_text('{"sta')
+    view = json.loads(invoke("show", "runs/small", "--json").stdout)
+    assert (len(view["trials"]), view["status"]) == (6, "stopped")
+
