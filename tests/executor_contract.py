@@ -7,6 +7,7 @@ inside one MPI job.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from handmade import fake_spec, farm
 
@@ -128,6 +129,13 @@ def check_free_workers(executor: Executor) -> None:
     assert executor.free() == workers
 
 
+def check_large_trial(executor: Executor) -> None:
+    """More than a pipe, a socket or an eager message holds."""
+    spec = replace(fake_spec(0), candidate={"ballast": "x" * 2_000_000})
+    result = results_of(list(farm(executor, [spec])))[spec.trial_id]
+    assert result.status is TrialStatus.COMPLETE
+
+
 def check_idle_events(executor: Executor) -> None:
     assert list(executor.events(0.0)) == []
 
@@ -193,6 +201,7 @@ FOR_ALL: tuple[Check, ...] = (
     check_every_trial_ends_once,
     check_order_of_events,
     check_free_workers,
+    check_large_trial,
     check_idle_events,
     check_cancel_of_strangers,
     check_cancel_at_once,

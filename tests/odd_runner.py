@@ -92,6 +92,11 @@ def grandchild_and_hang(spec: TrialSpec, report: Report) -> TrialResult:
     return result(spec)
 
 
+def hang(spec: TrialSpec, report: Report) -> TrialResult:
+    time.sleep(600)
+    return result(spec)
+
+
 def hang_at_the_end(spec: TrialSpec, report: Report) -> TrialResult:
     """Something of a library hinders the end of the process after the result."""
 

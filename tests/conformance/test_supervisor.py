@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -160,6 +161,16 @@ def test_a_dead_forkserver_is_started_again(slot: Supervisor, server: ForkServer
     assert not slot.broken
 
 
+def test_children_end_with_their_forkserver(slot: Supervisor, server: ForkServer) -> None:
+    slot.start(odd("hang"))
+    while slot.pid is None:
+        slot.poll()
+    child_pid, server_pid = slot.pid, server.pid
+    assert server_pid is not None
+    os.kill(server_pid, signal.SIGKILL)
+    assert gone(child_pid)
+
+
 def test_a_forkserver_that_keeps_dying_is_given_up(slot: Supervisor) -> None:
     for _ in range(handle.DEATHS_ALLOWED):
         assert not slot.broken
@@ -248,7 +259,7 @@ def test_signals_for_rank_0_pass_a_trial_by(slot: Supervisor) -> None:
 
 
 def test_a_busy_slot_takes_nothing(slot: Supervisor) -> None:
-    slot.start(odd("grandchild_and_hang"))
+    slot.start(odd("hang"))
     with pytest.raises(RuntimeError, match="busy with g000-t005"):
         slot.start(odd("nothing"))
 
@@ -263,32 +274,44 @@ def test_no_descriptor_is_left_behind(slot: Supervisor) -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-def test_killed_worker_leaves_no_process(tmp_path: Path) -> None:
-    """``kill -9`` of the process that supervises: forkserver and endless child end with it."""
-    program = (
-        "import os, time, handmade\n"
-        "from mpinas.dispatch.local import LocalExecutor\n"
-        "from mpinas.dispatch.settings import WorkerSettings\n"
-        "executor = LocalExecutor(WorkerSettings(runner='fake', gpus=0), 1)\n"
-        "executor.submit(handmade.fake_spec(0, failures={'hang': 1.0}))\n"
-        "while len(executor.process_ids()) < 2:\n"
-        "    list(executor.events(0.1))\n"
-        "print(*executor.process_ids(), flush=True)\n"
-        "time.sleep(600)\n"
-    )
+KILLED_PROGRAM = """
+import os, time, handmade
+from mpinas.dispatch.local import LocalExecutor
+from mpinas.dispatch.settings import WorkerSettings
+from mpinas.trial import handle
+{before}
+executor = LocalExecutor(WorkerSettings(runner='fake', gpus=0), 1)
+executor.submit(handmade.fake_spec(0, failures={{'hang': 1.0}}))
+while len(executor.process_ids()) < {processes}:
+    list(executor.events(0.1))
+print(*executor.process_ids(), flush=True)
+time.sleep(600)
+"""
+SLEEPS_WHILE_LOADING = (
+    "import time; from mpinas.trial import forkserver; "
+    "forkserver.importlib.import_module = lambda name: time.sleep(600); main("
+)
+NEVER_LOADS = f"handle.PROGRAM = handle.PROGRAM.replace('main(', {SLEEPS_WHILE_LOADING!r})"
+
+
+@pytest.mark.parametrize(("before", "processes"), [("", 2), (NEVER_LOADS, 1)])
+def test_killed_worker_leaves_no_process(before: str, processes: int) -> None:
+    """``kill -9`` of who supervises: the forkserver ends, in the middle of loading as well, and
+    so does an endless child."""
     job = subprocess.Popen(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", KILLED_PROGRAM.format(before=before, processes=processes)],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )
     assert job.stdout is not None
-    processes = [int(text) for text in job.stdout.readline().split()]
-    assert len(processes) == 2
+    found = [int(text) for text in job.stdout.readline().split()]
+    assert len(found) == processes
+    time.sleep(0.5 if before else 0.0)
     job.kill()
     job.wait()
     job.stdout.close()
-    assert all(gone(pid) for pid in processes)
+    assert all(gone(pid) for pid in found)
 
 
 def gone(pid: int) -> bool:

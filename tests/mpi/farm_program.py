@@ -148,6 +148,27 @@ def watch_memory(world: World, options: Options) -> int:
     leave(world, executor.unanswered, 0)
 
 
+def take_a_signal(world: World, options: Options) -> int:
+    """Waits for USR1 while trials run, and takes their results afterwards."""
+    taken: list[int] = []
+    signal.signal(signal.SIGUSR1, lambda number, frame: taken.append(number))
+    executor = executor_of(world, {"settings": {"gpus": 0}})
+    for index in range(executor.workers()):
+        executor.submit(fake_spec(index, seconds=2.0))
+    started = ended = 0
+    while ended < executor.workers():
+        for event in executor.events(0.2):
+            started += isinstance(event, Started)
+            if isinstance(event, Started) and started == executor.workers():
+                say(ready=True)
+            if isinstance(event, Finished):
+                ended += 1
+                say(status=event.result.status.value)
+    say(taken=taken)
+    executor.close()
+    leave(world, executor.unanswered, 0)
+
+
 def lose_a_worker(world: World, options: Options) -> int:
     """Kills worker 1 in the middle of a trial; the other one runs the next trials."""
     executor = executor_of(world, {"settings": {"gpus": 0, "grace_s": 5.0}})
@@ -177,6 +198,7 @@ SCENARIOS: Mapping[str, Callable[[World, Options], int]] = {
     "refuse_launch": refuse_launch,
     "contract": run_contract,
     "watch_memory": watch_memory,
+    "take_a_signal": take_a_signal,
     "lose_a_worker": lose_a_worker,
 }
 

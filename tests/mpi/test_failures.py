@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import mpi_launcher
 import pytest
@@ -26,6 +27,22 @@ def test_a_worker_that_ignores_stop_does_not_hold_the_job(exit_code: int) -> Non
     )
     assert pick(lines, "unanswered") == [[2]]
     assert code == exit_code, errors
+
+
+def test_a_signal_to_the_job_is_for_rank_0_alone() -> None:
+    """mpiexec hands USR1 to every rank; workers and their trials go on."""
+    job = mpi_launcher.start(3, [PROGRAM, "take_a_signal", "{}"])
+    try:
+        assert job.stdout is not None
+        assert json.loads(job.stdout.readline()) == {"ready": True}
+        job.send_signal(signal.SIGUSR1)
+        output, errors = job.communicate(timeout=60)
+    finally:
+        mpi_launcher.stop(job)
+    lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    assert pick(lines, "status") == ["complete"] * 2, errors
+    assert pick(lines, "taken") == [[signal.SIGUSR1]]
+    assert job.returncode == 0, errors
 
 
 def test_a_worker_that_cannot_start_children_is_set_aside_and_the_others_go_on() -> None:
