@@ -20,10 +20,10 @@ MULTI_PROCESS_SERVICE = "CUDA_MPS_PIPE_DIRECTORY"
 DEVICE_PER_TASK = {
     "SLURM_GPUS_PER_TASK": "",
     "SLURM_TRES_PER_TASK": "gpu",
-    "SLURM_GPU_BIND": "",
+    "SLURM_GPU_BIND": "^(?!none)",
     "JSM_NAMESPACE_SIZE": "",
 }
-"""Variable -> what must stand in it, of launchers that give each task devices of its own; all of
+"""Variable -> pattern of its value, of launchers that give each task devices of its own; all of
 those may be called ``0``."""
 
 READ_VARIABLES = (VISIBLE, MULTI_PROCESS_SERVICE, *DEVICE_PER_TASK)
@@ -92,9 +92,7 @@ def bind(
     if len(sharing) <= len(usable) * workers_per_gpu:
         device = usable[sharing.index(local_rank) % len(usable)]
         return Binding(device=f"gpu:{device}", environment={VISIBLE: device})
-    if len(visible) == 1 and any(
-        name in environment and word in environment[name] for name, word in DEVICE_PER_TASK.items()
-    ):
+    if len(visible) == 1 and _gives_each_task_a_device(environment):
         return Binding(device=f"gpu:{visible[0]}")
     raise LaunchFault(_too_many_workers(len(sharing), usable, workers_per_gpu))
 
@@ -130,6 +128,13 @@ def _device(visible: Sequence[str]) -> str:
 
 def _same_list(one: int, other: int, neighbours: Sequence[str | None]) -> bool:
     return not neighbours or neighbours[one] == neighbours[other]
+
+
+def _gives_each_task_a_device(environment: Mapping[str, str]) -> bool:
+    return any(
+        name in environment and re.search(pattern, environment[name])
+        for name, pattern in DEVICE_PER_TASK.items()
+    )
 
 
 def _launchers_choice(inherited: str | None, visible: Sequence[str]) -> Binding:

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mpinas.errors import MpinasError
 from mpinas.trial.forkserver import MESSAGE_BYTES
 
 LAUNCHER_VARIABLES = (
@@ -40,6 +41,7 @@ PROGRAM = """\
 import json, sys
 path, *arguments = json.loads(sys.argv[1])
 sys.path[:] = path
+from mpinas.errors import MpinasError
 from mpinas.trial.forkserver import main
 main(*arguments)
 """
@@ -50,7 +52,7 @@ LOAD_LIMIT_S = 600.0
 STOP_GRACE_S = 1.0
 
 
-class ForkServerBroken(Exception):
+class ForkServerBroken(MpinasError):
     """The forkserver cannot be started, or died too often."""
 
 

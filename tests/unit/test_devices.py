@@ -89,6 +89,7 @@ def test_workers_share_devices_evenly_where_they_may() -> None:
     [
         {"SLURM_GPUS_PER_TASK": "1"},
         {"SLURM_TRES_PER_TASK": "cpu:4,gres/gpu:1"},
+        {"SLURM_GPU_BIND": "single:1"},
         {"JSM_NAMESPACE_SIZE": "4"},
     ],
 )
@@ -99,9 +100,10 @@ def test_a_single_device_of_the_same_name_everywhere_is_kept(hint: dict[str, str
     assert all(value in (None, "0") for value in set_to(bindings))
 
 
-def test_threads_per_task_say_nothing_of_devices() -> None:
+@pytest.mark.parametrize("no_hint", [{"SLURM_TRES_PER_TASK": "cpu:4"}, {"SLURM_GPU_BIND": "none"}])
+def test_other_settings_of_tasks_say_nothing_of_devices(no_hint: dict[str, str]) -> None:
     with pytest.raises(LaunchFault):
-        bind_each(4, "0", {"SLURM_TRES_PER_TASK": "cpu:4"})
+        bind_each(4, "0", no_hint)
 
 
 def test_a_single_device_shared_by_accident_is_refused() -> None:
