@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,7 +30,7 @@ from mpinas.dry_run import DryRun, dry_run
 from mpinas.errors import MpinasError, UserMustChange
 from mpinas.report.run_view import load_run, to_json_view
 from mpinas.report.tables import duration, render
-from mpinas.session import KNOWLEDGE, RunOptions, read_config, run_path, run_search
+from mpinas.session import KNOWLEDGE, RunOptions, read_config, run_path, run_search, stop_signals
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -91,10 +92,11 @@ def run(
         start_from=start_from,
         fresh=fresh,
     )
-    command = _dry_run if dry else _search_here
-    if _guarded(lambda: launch.wants_mpi(os.environ, local_workers_asked=workers is not None)):
-        _join_and(command, options)
-    sys.exit(_exit_code(lambda: command(options, _local_executor)))
+    with stop_signals() as stopping:
+        command = partial(_dry_run, options) if dry else partial(_search_here, options, stopping)
+        if _guarded(lambda: launch.wants_mpi(os.environ, local_workers_asked=workers is not None)):
+            _join_and(command)
+        sys.exit(_exit_code(lambda: command(_local_executor)))
 
 
 @main.command()
@@ -120,13 +122,15 @@ def _with_options(overrides: Sequence[str], **options: Any) -> tuple[str, ...]:
 OpenExecutor = Callable[[RunConfig], Executor]
 
 
-def _search_here(options: RunOptions, open_executor: OpenExecutor) -> int:
+def _search_here(
+    options: RunOptions, stopping: Callable[[], bool], open_executor: OpenExecutor
+) -> int:
     """Runs the search in this process, with other ranks or local processes as workers."""
     _log_to_standard_error()
     config = read_config(options)
     executor = open_executor(config)
     try:
-        done = run_search(config, options, executor)
+        done = run_search(config, options, executor, stopping)
     finally:
         executor.close()
     path = run_path(config, options)
@@ -165,7 +169,7 @@ def _local_executor(config: RunConfig) -> Executor:
     return LocalExecutor(worker_settings(config.trial, config.run), config.run.workers)
 
 
-def _join_and(command: Callable[[RunOptions, OpenExecutor], int], options: RunOptions) -> NoReturn:
+def _join_and(command: Callable[[OpenExecutor], int]) -> NoReturn:
     """Takes this process's part in an MPI job; never returns."""
     world = _guarded(lambda: mpi.join(os.environ))
     mpi.abort_on_error(world)
@@ -179,7 +183,7 @@ def _join_and(command: Callable[[RunOptions, OpenExecutor], int], options: RunOp
         opened.append(MpiExecutor(world, worker_settings(config.trial, config.run)))
         return opened[0]
 
-    code = _exit_code(lambda: command(options, open_executor))
+    code = _exit_code(lambda: command(open_executor))
     unanswered = opened[0].unanswered if opened else mpi.dismiss(world, DISMISSAL_GRACE_S)
     mpi.leave(world, unanswered, code)
 

@@ -94,11 +94,14 @@ def run_path(config: RunConfig, options: RunOptions) -> Path:
     return options.out if options.out is not None else Path("runs") / config.name
 
 
-def run_search(config: RunConfig, options: RunOptions, executor: Executor) -> bool:
+def run_search(
+    config: RunConfig, options: RunOptions, executor: Executor, stopping: Callable[[], bool]
+) -> bool:
     """Starts a run or goes on with it, until it is done or has to stop.
 
     Args:
         executor: with its workers ready; it stays the caller's to close.
+        stopping: whether the search was asked to stop, see :func:`stop_signals`.
 
     Returns:
         True when the search is done, False when it was stopped and can go on later.
@@ -112,7 +115,7 @@ def run_search(config: RunConfig, options: RunOptions, executor: Executor) -> bo
     directory = _open_directory(config, run_path(config, options), fresh=options.fresh)
     owner = claim(directory, config.run.heartbeat_s)
     try:
-        with _logging_to(directory.log), _stop_signals() as stopping:
+        with _logging_to(directory.log):
             write_whole(directory.config, dump_config(config))
             search = Search(search_setting(config, directory.problem), directory, start_state)
             monitor = Monitor(
@@ -264,7 +267,7 @@ def _clock(config: RunConfig, began_s: float) -> Clock:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
+def stop_signals() -> Iterator[Callable[[], bool]]:
     """While inside, signals that ask for an end only set a flag; gives what reads it."""
     received: list[int] = []
 

@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any, cast
@@ -89,6 +90,24 @@ def grandchild_and_hang(spec: TrialSpec, report: Report) -> TrialResult:
     process = subprocess.Popen(["sleep", "600"])
     report(Progress(trial_id=spec.trial_id, epoch=process.pid, epochs=1, loss=0.0, accuracy=0.0))
     time.sleep(600)
+    return result(spec)
+
+
+def temporary_file(spec: TrialSpec, report: Report) -> TrialResult:
+    """Leaves a temporary file, as TensorFlow does; tells where."""
+    descriptor, path = tempfile.mkstemp()
+    os.close(descriptor)
+    return result(spec, error=path)
+
+
+def temporary_file_and_crash(spec: TrialSpec, report: Report) -> TrialResult:
+    raise ValueError(temporary_file(spec, report).error)
+
+
+def temporary_file_and_death(spec: TrialSpec, report: Report) -> TrialResult:
+    path = temporary_file(spec, report).error
+    report(Progress(trial_id=path, epoch=1, epochs=1, loss=0.0, accuracy=0.0))
+    os.kill(os.getpid(), signal.SIGKILL)
     return result(spec)
 
 

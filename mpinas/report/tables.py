@@ -39,8 +39,8 @@ def headline(view: RunView) -> Iterator[str]:
 
 def leaderboard(view: RunView, leaders: int) -> Table:
     """The best trials, highest fitness first."""
-    table = Table(title=None, box=None, pad_edge=False)
-    for name in ("rank", "trial", "accuracy", "parameters", "MFLOPs", "seconds", "host"):
+    table = Table(box=None, pad_edge=False)
+    for name in ("", "trial", "accuracy", "parameters", "MFLOPs", "seconds", "host"):
         table.add_column(name, justify="left" if name in ("trial", "host") else "right")
     for rank, result in enumerate(ranked(view)[:leaders], start=1):
         costs = result.costs

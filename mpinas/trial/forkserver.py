@@ -27,9 +27,11 @@ import json
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
@@ -106,12 +108,20 @@ def _warm_up() -> None:
 
 
 class _Server:
-    """The loop of the forkserver. ``children`` maps the pid of a living child to its order."""
+    """The loop of the forkserver.
+
+    Attributes:
+        children: pid of a living child -> its order.
+        folders: pid of a living child -> its folder for temporary files. TensorFlow writes the
+            code it generates there and removes it only at an orderly end, which a child that is
+            killed or leaves by ``os._exit`` does not have.
+    """
 
     def __init__(self, control: socket.socket, runner: str) -> None:
         self.control = control
         self.runner = runner
         self.children: dict[int, int] = {}
+        self.folders: dict[int, str] = {}
         self.wake_read, self.wake_write = os.pipe()
         for descriptor in (self.wake_read, self.wake_write):
             os.set_blocking(descriptor, False)
@@ -135,6 +145,7 @@ class _Server:
         finally:
             for pid in self.children:
                 _kill_group(pid, signal.SIGKILL)
+                shutil.rmtree(self.folders[pid], ignore_errors=True)
 
     def _take_message(self) -> bool:
         text, descriptors, _, _ = socket.recv_fds(self.control, MESSAGE_BYTES, DESCRIPTORS_IN_ORDER)
@@ -156,15 +167,18 @@ class _Server:
     def _fork(self, message: Mapping[str, Any], descriptors: list[int]) -> None:
         server_pid = os.getpid()
         try:
+            folder = tempfile.mkdtemp(prefix="mpinas-trial-")
             pid = os.fork()
         except OSError as error:
             self.send({"order": message["order"], "refused": f"fork: {error}"})
             return
         if pid == 0:
-            self._become_child(server_pid, message["environment"], descriptors)
+            environment = {**message["environment"], "TMPDIR": folder}
+            self._become_child(server_pid, environment, descriptors)
         with contextlib.suppress(OSError):
             os.setpgid(pid, pid)
         self.children[pid] = message["order"]
+        self.folders[pid] = folder
         self.send({"order": message["order"], "pid": pid})
 
     def _become_child(
@@ -181,6 +195,7 @@ class _Server:
             os.close(self.wake_read)
             os.close(self.wake_write)
             os.environ.update(environment)
+            tempfile.tempdir = None
             code = run_child(self.runner, *descriptors)
         except BaseException:
             traceback.print_exc()
@@ -204,6 +219,7 @@ class _Server:
             _, status = os.waitpid(ended.si_pid, 0)
             order = self.children.pop(ended.si_pid, None)
             if order is not None:
+                shutil.rmtree(self.folders.pop(ended.si_pid), ignore_errors=True)
                 self.send({"order": order, "exit": os.waitstatus_to_exitcode(status)})
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,6 +145,19 @@ def test_what_a_trial_started_ends_with_its_timeout(slot: Supervisor) -> None:
     assert events[-1].result.failure is Failure.TIMEOUT
     assert "in grandchild_and_hang" in events[-1].result.error, "the stack tells where it was"
     assert gone(progress.epoch)
+
+
+@pytest.mark.parametrize("end", ["", "_and_crash", "_and_death"])
+def test_temporary_files_of_a_trial_end_with_it(
+    slot: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """TensorFlow left a file of generated code for every function it traced."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    slot.server._environment["TMPDIR"] = str(tmp_path)
+    events = watch(slot, odd(f"temporary_file{end}"))
+    assert str(tmp_path / "mpinas-trial-") in str(events)
+    assert works(slot)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_result_stands_although_the_process_does_not_end(

@@ -66,7 +66,9 @@ def test_show_names_what_a_stranger_wants_to_know(place):
     text = invoke("show", "runs/small").stdout
     for words in ("small: done", "3 of 3 generations", "18 of 18 trials", "x nan", "x infeasible"):
         assert words in text
-    assert text.index("  1  g") < text.index("  2  g")
+    best = max(found(RunDirectory(place / "runs" / "small")), key=lambda trial: trial[2] or 0.0)
+    first = next(line for line in text.splitlines() if line.split()[:1] == ["1"])
+    assert first.split()[1:3] == [best[0], f"{best[2]:.4f}"]
 
 
 def test_a_configuration_alone_means_run(place):
@@ -197,4 +199,3 @@ def test_a_damaged_status_file_hides_no_trial(place):
     (place / "runs" / "small" / "status.json").write_text('{"sta')
     view = json.loads(invoke("show", "runs/small", "--json").stdout)
     assert (len(view["trials"]), view["status"]) == (6, "stopped")
-
