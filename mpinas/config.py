@@ -24,6 +24,8 @@ from pydantic import (
 )
 from typing_extensions import Self
 
+MOST_STEPS = 1_000_000
+
 
 class Section(BaseModel):
     """Base of all sections: unknown keys are faults, values are never coerced."""
@@ -50,6 +52,10 @@ class RangeDomain(Section):
             raise ValueError(f"a log scale needs min above 0. Received: min={self.min}")
         if self.scale == "log" and self.step is not None:
             raise ValueError(f"a log scale takes no step. Received: step={self.step}")
+        if self.step is not None and (self.max - self.min) / self.step > MOST_STEPS:
+            raise ValueError(
+                f"at most {MOST_STEPS} steps from min to max. Received: step={self.step}"
+            )
         return self
 
 

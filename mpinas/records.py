@@ -125,7 +125,7 @@ class NetworkSpec:
 
     @cached_property
     def hash(self) -> str:
-        """16 hexadecimal digits, equal for equal networks on every machine and version."""
+        """16 hexadecimal digits, equal for equal specs on every machine and version."""
         return hashlib.sha256(canonical_json(to_plain(self))).hexdigest()[:16]
 
 

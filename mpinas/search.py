@@ -9,6 +9,7 @@ stopped.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,17 +183,9 @@ class Search:
         except Infeasible as error:
             self._decide(_infeasible(name, network.hash, costs, error), known)
             return
-        result = known.get(name)
-        if result is not None and result.network_hash == network.hash:
-            self._note(result)
+        if self._is_known(name, network.hash, known):
+            self._note(known[name])
             return
-        if result is not None:
-            logger.warning(
-                "%s: the journal tells of network %s, proposed is %s: not used, run again",
-                name,
-                result.network_hash,
-                network.hash,
-            )
         self._waiting.append(self._spec(name, index, candidate, network, costs))
 
     def _spec(
@@ -223,9 +216,21 @@ class Search:
 
     def _decide(self, result: TrialResult, known: Mapping[str, TrialResult]) -> None:
         """Notes a result that rank 0 itself came to."""
-        if result.trial_id not in known:
+        if not self._is_known(result.trial_id, result.network_hash, known):
             journal.append_result(self._directory.journal(self.generation), result)
         self._note(result)
+
+    def _is_known(self, name: str, network_hash: str, known: Mapping[str, TrialResult]) -> bool:
+        """Whether the journal tells of this trial; a result of another network is named."""
+        result = known.get(name)
+        if result is not None and result.network_hash != network_hash:
+            logger.warning(
+                "%s: the journal tells of network %s, proposed is %s: not used",
+                name,
+                result.network_hash or "none",
+                network_hash or "none",
+            )
+        return result is not None and result.network_hash == network_hash
 
     def _note(self, result: TrialResult) -> None:
         self._results[result.trial_id] = result
@@ -276,9 +281,23 @@ class Search:
         results = sorted(self._results.values(), key=lambda one: trial_number(one.trial_id))
         self._state = self._setting.tuner.tell(self._state, results)
         self._save(self._directory.checkpoint(self.generation), self.generation, results)
+        self._warn_if_none_is_complete(results)
         logger.info("generation %d: told", self.generation)
         self._results, self._attempts, self._expected = {}, {}, 0
         self.generation += 1
+
+    def _warn_if_none_is_complete(self, results: Sequence[TrialResult]) -> None:
+        if any(result.fitness is not None for result in results):
+            return
+        reasons = Counter(result.error.strip().split("\n")[-1] for result in results)
+        (reason, count), *_ = reasons.most_common(1)
+        logger.warning(
+            "generation %d: not one of %d trials is complete; %d times: %s",
+            self.generation,
+            len(results),
+            count,
+            reason,
+        )
 
     def _save(self, path: Path, generation: int, results: Sequence[TrialResult]) -> None:
         config = self._setting.config

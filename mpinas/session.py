@@ -113,6 +113,8 @@ def run_search(
     clock = _clock(config, time.monotonic())
     start_state = _load_start(config, options.start_from) if options.start_from else None
     directory = _open_directory(config, run_path(config, options), fresh=options.fresh)
+    if options.start_from is not None:
+        _check_start(directory, options.start_from)
     owner = claim(directory, config.run.heartbeat_s)
     try:
         with _logging_to(directory.log):
@@ -254,10 +256,34 @@ def _load_start(config: RunConfig, path: Path) -> Any:
             else "not starting populations"
         )
         raise RunDirectoryFault(
-            fault("--start-from", rule, str(path), "A run's checkpoints/start.h5 is")
+            fault("--start-from", rule, str(path), "Allowed: checkpoints/start.h5 of a run")
         )
     tuner = TUNERS[config.tuner.name].build(config.tuner, build_space(config.space, config.trial))
-    return tuner.state_from_plain(start.state, start.history)
+    try:
+        return tuner.state_from_plain(start.state, start.history)
+    except ValueError as error:
+        raise RunDirectoryFault(fault("--start-from", str(error), str(path))) from error
+
+
+def _check_start(directory: RunDirectory, path: Path) -> None:
+    """Refuses starting populations for a run that has others already.
+
+    Raises:
+        RunDirectoryFault: the run in the directory began with other populations.
+    """
+    try:
+        begun, wanted = load_checkpoint(directory.start), load_checkpoint(path)
+    except DamagedCheckpoint:
+        return
+    if (begun.state, begun.history) != (wanted.state, wanted.history):
+        raise RunDirectoryFault(
+            fault(
+                "--start-from",
+                f"the run in {directory.path} began with other populations",
+                str(path),
+                cure="Give another --out, or --fresh to begin anew",
+            )
+        )
 
 
 def _clock(config: RunConfig, began_s: float) -> Clock:

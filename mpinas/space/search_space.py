@@ -118,6 +118,8 @@ def _check_domain(where: str, domain: DomainConfig, parameter: GeneParameter) ->
         and parameter.low <= value <= parameter.high  # type: ignore[operator]
         for value in values
     )
+    if isinstance(domain, RangeDomain) and domain.step is not None:
+        numbers_in_range &= not parameter.whole or isinstance(domain.step, int)
     if not numbers_in_range:
         noun = "whole numbers" if parameter.whole else "numbers"
         yield fault(
@@ -130,5 +132,6 @@ def _check_domain(where: str, domain: DomainConfig, parameter: GeneParameter) ->
 
 def _shown(domain: DomainConfig) -> str:
     if isinstance(domain, RangeDomain):
-        return f"{{min: {domain.min}, max: {domain.max}}}"
+        step = "" if domain.step is None else f", step: {domain.step}"
+        return f"{{min: {domain.min}, max: {domain.max}{step}}}"
     return str(list(domain) if isinstance(domain, tuple) else domain)

@@ -85,7 +85,7 @@ class CoDeepNeat:
         """A whole generation, or nothing while one is out; the first draws nothing."""
         if state.proposed and len(state.outcomes) < len(state.draws):
             return (), state
-        ready = self._next_generation(state, rng) if state.proposed else state
+        ready = self._next_generation(state, rng) if state.proposed else replace(state, lineage=())
         candidates = assemble(ready.draws, ready.blueprints, ready.modules)
         return candidates, replace(ready, proposed=True)
 

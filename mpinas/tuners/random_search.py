@@ -79,6 +79,8 @@ class RandomSearch:
             state = self._generation(
                 state.generation + 1, state.next_module, state.next_blueprint, rng
             )
+        else:
+            state = replace(state, lineage=())
         return state.candidates, replace(state, proposed=True)
 
     def tell(self, state: RandomSearchState, results: Sequence[TrialResult]) -> RandomSearchState:

@@ -293,6 +293,36 @@ def test_weights_are_kept_as_the_policy_says(tmp_path, policy):
         assert all(name.startswith("g002") for name in kept)
 
 
+def test_each_genome_stands_in_the_lineage_once(never_stopped):
+    files = [
+        never_stopped.start,
+        *(never_stopped.checkpoint(generation) for generation in range(3)),
+    ]
+    made = [record["genome_id"] for file in files for record in load_checkpoint(file).lineage]
+    assert len(made) == len(set(made)) > 20
+
+
+def test_a_journaled_result_of_a_candidate_that_is_infeasible_now_is_named(run, caplog):
+    drive(search_in(run))
+    file = next(
+        file for file in run.journals() if any(is_infeasible(r) for r in read_results(file))
+    )
+    results = read_results(file)
+    stranger = next(filter(is_infeasible, results))
+    file.unlink()
+    for one in results:
+        append_result(file, replace(one, network_hash="0" * 16) if one is stranger else one)
+    for checkpoint in run.checkpoints.iterdir():
+        checkpoint.unlink()
+    with caplog.at_level(logging.WARNING):
+        assert drive(search_in(run)) == 0
+    assert f"{stranger.trial_id}: the journal tells of network 0000" in caplog.text
+
+
+def is_infeasible(result):
+    return result.status is TrialStatus.INFEASIBLE
+
+
 def test_every_generation_failing_ends_the_search_all_the_same(tmp_path):
     run = new_run(tmp_path, "run", "trial.fake.failures={nan: 1}")
     drive(search_in(run))

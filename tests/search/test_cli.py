@@ -152,7 +152,11 @@ def test_a_search_starts_from_the_populations_of_another(place):
 
 @pytest.mark.parametrize(
     ("override", "word"),
-    [("space.batch_norm=false", "space"), ("tuner.individuals=7", "tuner")],
+    [
+        ("space.batch_norm=false", "space"),
+        ("tuner.individuals=7", "tuner"),
+        ("trial.learning_rate=0.5", "search space"),
+    ],
 )
 def test_starting_populations_of_another_space_or_tuner_are_refused(place, override, word):
     invoke("run", "search.yaml", "--set", "tuner.generations=1")
@@ -161,6 +165,28 @@ def test_starting_populations_of_another_space_or_tuner_are_refused(place, overr
     assert result.exit_code == 2
     assert word in result.stderr
     assert not (place / "b").exists()
+
+
+def test_a_begun_run_takes_no_other_starting_populations(place):
+    one_generation = ("--set", "tuner.generations=1")
+    invoke("run", "search.yaml", *one_generation)
+    start = ("--start-from", "runs/small/checkpoints/start.h5")
+    other = ("run", "search.yaml", "--out", "b", "--set", "seed=9")
+    invoke(*other, *one_generation)
+    refused = invoke(*other, *start)
+    assert refused.exit_code == 2
+    assert "began with other populations" in refused.stderr
+    assert len(found(RunDirectory(place / "b"))) == 6
+    again = invoke(*other, "--fresh", *start, *one_generation)
+    assert again.exit_code == 0, again.stderr
+    assert invoke(*other, *start).exit_code == 0, "a job that is submitted again has the option"
+
+
+def test_a_generation_without_a_complete_trial_is_said(place):
+    result = invoke("run", "search.yaml", "--set", "space.max_parameters=1")
+    assert result.exit_code == 0
+    assert "not one of 6 trials is complete" in result.stderr
+    assert "above 1" in result.stderr
 
 
 def test_no_trial_is_started_that_would_end_after_the_walltime(place):
