@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from mpinas.config import SpaceConfig, TrialConfig
+from mpinas.evolution.distance import DistanceTable
 from mpinas.evolution.genome import (
+    AnyGenome,
     BlueprintGenome,
     Candidate,
     Connection,
@@ -61,6 +63,11 @@ def around(
         species=tuple(species),
         strength=0.2,
     )
+
+
+def distance(one: AnyGenome, other: AnyGenome, space: SearchSpace) -> float:
+    """The distance of two genomes of one sort."""
+    return float(DistanceTable([one, other], space).row(0)[1])
 
 
 def new_table() -> InnovationTable:

@@ -13,27 +13,27 @@ from typing import Any
 
 import numpy as np
 
+from mpinas.evolution.expression import look_alike
 from mpinas.evolution.genome import AnyGenome
 from mpinas.evolution.graph import is_valid
-from mpinas.evolution.mutation import ATTEMPTS, Mutation, plain_mutation
-from mpinas.evolution.operators import Change, Surroundings, with_graph
+from mpinas.evolution.mutation import ATTEMPTS, Mutation
+from mpinas.evolution.operators import Change, with_graph
 
 CROSSOVER = "crossover"
 
 
-def cross(
-    fitter: AnyGenome, other: AnyGenome, around: Surroundings, rng: np.random.Generator
-) -> Mutation:
+def cross(fitter: AnyGenome, other: AnyGenome, rng: np.random.Generator) -> Mutation | None:
     """A child of two genomes of the same sort, with the fitter parent's id.
 
-    Tries ``ATTEMPTS`` times for a valid graph that differs from the fitter parent; after that a
-    plain mutation of the fitter parent, so that a child is never a copy by accident.
+    Returns:
+        None where ``ATTEMPTS`` draws gave no valid graph that shows a difference from the fitter
+        parent, so that a child is never a copy by accident.
     """
     for _ in range(ATTEMPTS):
         change = recombine(fitter, other, rng)
-        if change.genes and is_valid(change.genome):
+        if not look_alike(change.genome, fitter) and is_valid(change.genome):
             return Mutation(genome=change.genome, operator=CROSSOVER, genes=change.genes)
-    return plain_mutation(fitter, around, rng)
+    return None
 
 
 def recombine(fitter: AnyGenome, other: AnyGenome, rng: np.random.Generator) -> Change:

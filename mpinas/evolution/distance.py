@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from mpinas.evolution.genome import INPUT_NODE, OUTPUT_NODE, AnyGenome, AnyNode, LayerNode
 from mpinas.evolution.graph import enabled_edges, topological_order
-from mpinas.evolution.operators import hyperparameter_domains
+from mpinas.evolution.validity import hyperparameter_domains
 from mpinas.records import ParameterValue
-from mpinas.space.domains import Choice, Domain, Number
+from mpinas.space.domains import Domain
 from mpinas.space.search_space import SearchSpace
 
 STRUCTURE_WEIGHT = 0.5
@@ -53,7 +53,7 @@ class DistanceTable:
         values = [self._encoder.values(genome) for genome in genomes]
         self._values = np.array(values, dtype=np.float64).reshape(len(genomes), -1)
         domains = hyperparameter_domains(genomes[0], space) if genomes else {}
-        self._ordered = np.array([isinstance(domain, Number) for domain in domains.values()], bool)
+        self._ordered = np.array([domain.ordered for domain in domains.values()], bool)
         self._rows: dict[int, Floats] = {}
 
     def row(self, index: int) -> Floats:
@@ -100,7 +100,7 @@ class _Encoder:
         self._space = space
         self._kinds = {kind: index for index, kind in enumerate(space.layers)}
         self._ordered = [
-            np.array([isinstance(domain, Number) for domain in domains.values()], bool)
+            np.array([domain.ordered for domain in domains.values()], bool)
             for domains in space.layers.values()
         ]
 
@@ -125,11 +125,6 @@ class _Encoder:
     def values(self, genome: AnyGenome) -> Coordinates:
         """Coordinates of the values that belong to the whole genome."""
         return _coordinates(hyperparameter_domains(genome, self._space), genome.hyperparameters)
-
-
-def distance(one: AnyGenome, other: AnyGenome, space: SearchSpace) -> float:
-    """The distance of two genomes of one sort, in 0..1."""
-    return float(DistanceTable([one, other], space).row(0)[1])
 
 
 def _gene_marks(genome: AnyGenome) -> list[int]:
@@ -165,18 +160,11 @@ def _content_arrays(
 def _coordinates(
     domains: Mapping[str, Domain], values: Mapping[str, ParameterValue]
 ) -> Coordinates:
-    return tuple(_coordinate(domain, values[name]) for name, domain in domains.items())
-
-
-def _coordinate(domain: Domain, value: ParameterValue) -> float:
-    if isinstance(domain, Number):
-        return domain.distance(domain.low, value)
-    assert isinstance(domain, Choice)
-    return float(domain.values.index(value))
+    return tuple(domain.place(values[name]) for name, domain in domains.items())
 
 
 def _mean_distance(rows: Floats, coordinates: Floats, ordered: npt.NDArray[np.bool_]) -> Floats:
-    """Mean over the coordinates of ``Domain.distance``; 0 where there are none."""
+    """Mean gap of the coordinates, 0 or 1 for those without an order; 0 where there are none."""
     if not len(coordinates):
         return np.zeros(len(rows))
     gaps = np.abs(rows - coordinates)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from mpinas.evolution.genome import (
@@ -34,11 +34,6 @@ def neighbours(edges: Iterable[Edge]) -> Mapping[int, list[int]]:
     for start, end in edges:
         ends[start].append(end)
     return ends
-
-
-def reaches(edges: Iterable[Edge], start: int, goal: int) -> bool:
-    """Whether a path, of any length from 0 on, leads from start to goal."""
-    return goal in reachable(neighbours(edges), start)
 
 
 def reachable(ends: Mapping[int, Sequence[int]], start: int) -> set[int]:
@@ -143,15 +138,18 @@ def addable_edges(node_ids: Sequence[int], connections: Iterable[Connection]) ->
     return sorted(found)
 
 
+def merges(connections: Iterable[Connection]) -> bool:
+    """Whether some node has more than one enabled way in."""
+    ends = [end for _, end in enabled_edges(connections)]
+    return len(set(ends)) < len(ends)
+
+
 def removable_connections(connections: Iterable[Connection]) -> list[Connection]:
     """Enabled connections without which every node still has a way in and a way out.
 
     In a graph without cycles that is enough to keep every node on a path from input to output.
     """
     enabled = [gene for gene in connections if gene.enabled]
-    leaving: dict[int, int] = defaultdict(int)
-    entering: dict[int, int] = defaultdict(int)
-    for gene in enabled:
-        leaving[gene.start] += 1
-        entering[gene.end] += 1
+    leaving = Counter(gene.start for gene in enabled)
+    entering = Counter(gene.end for gene in enabled)
     return [gene for gene in enabled if leaving[gene.start] > 1 and entering[gene.end] > 1]

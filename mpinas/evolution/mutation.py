@@ -12,19 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mpinas.evolution.genome import AnyGenome, BlueprintGenome
-from mpinas.evolution.operators import (
-    OPERATORS,
-    Change,
-    Surroundings,
-    change_layer_kind,
-    change_species,
-    perturb_hyperparameter,
-    perturb_layer,
-    pick,
-)
+from mpinas.evolution.operators import OPERATORS, Change, Surroundings, pick
 
 ATTEMPTS = 10
-"""How often a drawn operator or crossover may come to nothing before the plain mutation."""
+"""How often a drawn operator or crossover may come to nothing before something else is tried."""
+
+VALUE_OPERATORS = ("perturb_layer", "perturb_hyperparameter", "change_species", "change_layer_kind")
+"""Those that leave the graph as it is."""
 
 CLONE = "clone"
 
@@ -63,22 +57,27 @@ def mutate(
         change = OPERATORS[name](genome, around, rng)
         if change is not None:
             return Mutation(genome=change.genome, operator=name, genes=change.genes)
-    return plain_mutation(genome, around, rng)
+    return plain_mutation(genome, odds, around, rng)
 
 
-def plain_mutation(genome: AnyGenome, around: Surroundings, rng: np.random.Generator) -> Mutation:
-    """A change of one value, whatever the odds; of the graph where no value can change.
+def plain_mutation(
+    genome: AnyGenome,
+    odds: Mapping[str, float],
+    around: Surroundings,
+    rng: np.random.Generator,
+) -> Mutation:
+    """A change of one value, or of the graph where no value can change.
 
-    Always changes something if the space allows any change; else the operator is ``clone``.
+    However small the odds of an operator, but none that has odds of 0: where the others can
+    change nothing, the operator is ``clone``.
     """
-    values = [perturb_layer, perturb_hyperparameter]
-    values += [change_species if isinstance(genome, BlueprintGenome) else change_layer_kind]
-    first = pick(values, rng)
-    names = {operator: name for name, operator in OPERATORS.items()}
-    for operator in dict.fromkeys((first, *values, *OPERATORS.values())):
-        change = operator(genome, around, rng)
+    values = [name for name in VALUE_OPERATORS if odds.get(name, 0) > 0]
+    first = [pick(values, rng)] if values else []
+    allowed = [name for name in OPERATORS if odds.get(name, 0) > 0]
+    for name in dict.fromkeys((*first, *values, *allowed)):
+        change = OPERATORS[name](genome, around, rng)
         if change is not None:
-            return Mutation(genome=change.genome, operator=names[operator], genes=change.genes)
+            return Mutation(genome=change.genome, operator=name, genes=change.genes)
     return Mutation(genome=genome, operator=CLONE, genes=())
 
 

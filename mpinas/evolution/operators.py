@@ -8,12 +8,13 @@ size limit, and never the genome it was given. Nothing here knows odds or fitnes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar, cast
 
 import numpy as np
 
+from mpinas.evolution.expression import acting_hyperparameters, acting_parameters
 from mpinas.evolution.genome import (
     AnyGenome,
     AnyNode,
@@ -25,6 +26,7 @@ from mpinas.evolution.genome import (
 )
 from mpinas.evolution.graph import addable_edges, removable_connections
 from mpinas.evolution.innovation import InnovationTable
+from mpinas.evolution.validity import hyperparameter_domains, size_limit
 from mpinas.records import ParameterValue
 from mpinas.space.domains import Domain
 from mpinas.space.search_space import SearchSpace
@@ -74,13 +76,6 @@ def with_graph(
     return replace(genome, nodes=cast(tuple[SpeciesNode, ...], ordered), connections=genes)
 
 
-def size_limit(genome: AnyGenome, space: SearchSpace) -> int:
-    """The most nodes such a genome may have."""
-    if isinstance(genome, ModuleGenome):
-        return space.max_module_layers
-    return space.max_blueprint_nodes
-
-
 def random_layer(node: int, space: SearchSpace, rng: np.random.Generator) -> LayerNode:
     """A layer of any kind, every parameter drawn from its domain."""
     kind = pick(list(space.layers), rng)
@@ -97,9 +92,9 @@ def sample_all(
 def split_connection(
     genome: AnyGenome, gene: Connection, around: Surroundings, rng: np.random.Generator
 ) -> Change:
-    """Puts a random new node in the middle of a connection, which is disabled.
+    """Puts a random new node in the middle of an enabled connection, which is disabled.
 
-    A connection that was disabled already may be split again: that grows a second branch.
+    One that was split before, and enabled again since, gets another node.
     """
     table = around.innovations
     splits = dict(genome.splits)
@@ -250,13 +245,17 @@ def change_layer_kind(
 def perturb_layer(
     genome: AnyGenome, around: Surroundings, rng: np.random.Generator
 ) -> Change | None:
-    """Moves one parameter of one layer inside its domain. None where all domains hold one value,
-    and for a blueprint."""
+    """Moves one parameter of one layer inside its domain, one that the network depends on.
+
+    None where all their domains hold one value, and for a blueprint.
+    """
     if not isinstance(genome, ModuleGenome):
         return None
     layers = around.space.layers
     movable = [
-        (node, names) for node in genome.nodes if (names := variable_names(layers[node.kind]))
+        (node, names)
+        for node in genome.nodes
+        if (names := _variable(acting_parameters(node), layers[node.kind]))
     ]
     if not movable:
         return None
@@ -270,9 +269,12 @@ def perturb_layer(
 def perturb_hyperparameter(
     genome: AnyGenome, around: Surroundings, rng: np.random.Generator
 ) -> Change | None:
-    """Moves one value that belongs to the whole genome, e.g. the learning rate."""
+    """Moves one value that belongs to the whole genome, e.g. the learning rate.
+
+    ``merge`` only where something is merged.
+    """
     domains = hyperparameter_domains(genome, around.space)
-    names = variable_names(domains)
+    names = _variable(acting_hyperparameters(genome), domains)
     if not names:
         return None
     name = pick(names, rng)
@@ -281,16 +283,10 @@ def perturb_hyperparameter(
     return Change(genome=changed, genes=(name,))
 
 
-def hyperparameter_domains(genome: AnyGenome, space: SearchSpace) -> Mapping[str, Domain]:
-    """The domains of what such a genome carries as a whole."""
-    if isinstance(genome, ModuleGenome):
-        return space.module_hyperparameters
-    return space.blueprint_hyperparameters
-
-
-def variable_names(domains: Mapping[str, Domain]) -> list[str]:
-    """Names of the domains that hold more than one value."""
-    return [name for name, domain in domains.items() if domain.size > 1]
+def _variable(names: Iterable[str], domains: Mapping[str, Domain]) -> list[str]:
+    """Those names whose domains hold more than one value, in the order of the domains."""
+    wanted = set(names)
+    return [name for name, domain in domains.items() if name in wanted and domain.size > 1]
 
 
 def replace_node(genome: AnyGenome, node: AnyNode) -> Change:

@@ -1,8 +1,10 @@
 """Speciation with a wanted number of species (after Stanley and Miikkulainen 2002, section 3.3).
 
 A species is known by its representative. A genome belongs to the species with the nearest
-representative; one that is farther than the threshold from all founds a species. The threshold
-follows the wanted number and is clamped. No draws: everything goes by id.
+representative. While there are fewer species than wanted, one that is farther than the threshold
+from all founds a species; the old ones stay, or nobody would stagnate and no blueprint's pointer
+would keep its meaning. The threshold follows the wanted number and is clamped. No draws:
+everything goes by id.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ LOWEST_THRESHOLD = 0.01
 HIGHEST_THRESHOLD = 1.0
 FIRST_THRESHOLD = 0.3
 _ROUNDS = 16
+_STEP = 1.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,10 @@ class Speciation(Generic[GenomeType]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Grouping:
-    """Positions in the distance table: leaders, and for each genome its leader."""
+    """Positions in the distance table: leaders, and for each genome which of them is its own.
+
+    ``count`` is the number of species that the threshold alone would have given.
+    """
 
     threshold: float
     leaders: tuple[int, ...]
@@ -132,45 +138,69 @@ def speciate(
 def _search(
     table: DistanceTable, olds: Sequence[int], size: int, wanted: int, threshold: float
 ) -> _Grouping:
-    """Bisects the threshold, from the given one on, until the count is the wanted one."""
-    low, high = LOWEST_THRESHOLD, HIGHEST_THRESHOLD
-    at = min(max(threshold, low), high)
+    """Moves the threshold from the given one on, in steps and then by bisection, until it gives
+    as many species as are wanted: up where there would be more, down where there are fewer."""
+    low = high = None
+    at = min(max(threshold, LOWEST_THRESHOLD), HIGHEST_THRESHOLD)
     best = _group(table, olds, size, at, wanted)
+    grouping = best
     for _ in range(_ROUNDS):
-        if best.count == wanted:
+        if grouping.count == wanted:
             break
-        grouping = best if at == best.threshold else _group(table, olds, size, at, wanted)
+        low, high = (at, high) if grouping.count > wanted else (low, at)
+        following = _next_threshold(low, high)
+        if following == at:
+            break
+        at = following
+        grouping = _group(table, olds, size, at, wanted)
         if abs(grouping.count - wanted) < abs(best.count - wanted):
             best = grouping
-        low, high = (at, high) if grouping.count > wanted else (low, at)
-        at = math.sqrt(low * high)
     return best
+
+
+def _next_threshold(low: float | None, high: float | None) -> float:
+    """Between one that was too low and one that was too high, or a step beyond the only one."""
+    if low is not None and high is not None:
+        return math.sqrt(low * high)
+    if low is not None:
+        return min(low * _STEP, HIGHEST_THRESHOLD)
+    assert high is not None
+    return max(high / _STEP, LOWEST_THRESHOLD)
 
 
 def _group(
     table: DistanceTable, olds: Sequence[int], size: int, threshold: float, wanted: int
 ) -> _Grouping:
-    """Old leaders come first, each unless an earlier one is within the threshold; then genomes
-    that are within no leader's threshold become leaders. Stops well above the wanted number."""
-    leaders: list[int] = []
-    for old in olds:
-        if all(table.row(leader)[old] > threshold for leader in leaders):
-            leaders.append(old)
+    """Old leaders stay, up to the wanted number; a genome beyond everybody's threshold becomes a
+    leader while there are fewer than wanted, and otherwise joins the nearest.
+
+    Counted are also those that would have become leaders, until well above the wanted number.
+    """
+    leaders = _with_members(table, olds, size)[:wanted]
     rows = [table.row(leader)[:size] for leader in leaders]
     least = np.min(rows, axis=0) if rows else np.full(size, np.inf)
-    while len(leaders) <= 2 * wanted + len(olds):
-        far = np.flatnonzero(least > threshold)
-        if not len(far):
-            break
-        leaders.append(int(far[0]))
+    while len(leaders) <= 2 * wanted and (least > threshold).any():
+        leaders.append(int(np.argmax(least > threshold)))
         least = np.minimum(least, table.row(leaders[-1])[:size])
-    nearest = np.argmin([table.row(leader)[:size] for leader in leaders], axis=0)
+    count = len(leaders)
+    if count <= wanted:
+        leaders = _with_members(table, leaders, size)
+        count = len(leaders)
+    nearest = np.argmin([table.row(leader)[:size] for leader in leaders[:wanted]], axis=0)
     return _Grouping(
         threshold=threshold,
-        leaders=tuple(leaders),
+        leaders=tuple(leaders[:wanted]),
         nearest=tuple(int(index) for index in nearest),
-        count=len(np.unique(nearest)),
+        count=count,
     )
+
+
+def _with_members(table: DistanceTable, leaders: Sequence[int], size: int) -> list[int]:
+    """Those leaders to whom some genome is nearest, in their order."""
+    if not leaders:
+        return []
+    nearest = np.argmin([table.row(leader)[:size] for leader in leaders], axis=0)
+    return [leaders[index] for index in np.unique(nearest)]
 
 
 def _name(

@@ -7,6 +7,7 @@ equal markings, so that starting genomes can be compared and crossed.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import cast
 
 import numpy as np
@@ -19,10 +20,9 @@ from mpinas.evolution.genome import (
     Connection,
     ModuleGenome,
 )
-from mpinas.evolution.graph import addable_edges, removable_connections
+from mpinas.evolution.graph import addable_edges, enabled_edges, removable_connections
 from mpinas.evolution.operators import (
     Surroundings,
-    enable_edge,
     sample_all,
     split_connection,
     with_graph,
@@ -81,19 +81,27 @@ def _grow(
 def _add_edges(
     genome: AnyGenome, density: float, around: Surroundings, rng: np.random.Generator
 ) -> AnyGenome:
-    connections = list(genome.connections)
-    for start, end in addable_edges([node.id for node in genome.nodes], connections):
+    connections = {gene.innovation: gene for gene in genome.connections}
+    for start, end in addable_edges([node.id for node in genome.nodes], genome.connections):
         if rng.random() < density:
-            connections, _ = enable_edge(connections, start, end, around.innovations)
-    return with_graph(genome, genome.nodes, connections)
+            number = around.innovations.connection(start, end)
+            connections[number] = Connection(innovation=number, start=start, end=end)
+    return with_graph(genome, genome.nodes, list(connections.values()))
 
 
 def _remove_edges(genome: AnyGenome, density: float, rng: np.random.Generator) -> AnyGenome:
-    connections = list(genome.connections)
-    for gene in removable_connections(connections):
-        if gene in removable_connections(connections) and rng.random() < density:
-            connections.remove(gene)
-    return with_graph(genome, genome.nodes, connections)
+    """Removes as :func:`removable_connections` allows, asked again after each removal."""
+    edges = enabled_edges(genome.connections)
+    leaving, entering = Counter(edge[0] for edge in edges), Counter(edge[1] for edge in edges)
+    gone = set()
+    for gene in removable_connections(genome.connections):
+        still_free = leaving[gene.start] > 1 and entering[gene.end] > 1
+        if still_free and rng.random() < density:
+            leaving[gene.start] -= 1
+            entering[gene.end] -= 1
+            gone.add(gene.innovation)
+    kept = [gene for gene in genome.connections if gene.innovation not in gone]
+    return with_graph(genome, genome.nodes, kept)
 
 
 def draw_size(largest: int, rng: np.random.Generator) -> int:

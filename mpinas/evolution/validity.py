@@ -1,4 +1,4 @@
-"""Whether a genome belongs to a search space: graph, size, every value in its domain."""
+"""What a search space allows a genome: its graph, its size, every value in its domain."""
 
 from __future__ import annotations
 
@@ -6,10 +6,23 @@ from collections.abc import Iterator, Mapping
 
 from mpinas.evolution.genome import AnyGenome, LayerNode, ModuleGenome
 from mpinas.evolution.graph import graph_faults
-from mpinas.evolution.operators import hyperparameter_domains, size_limit
 from mpinas.records import ParameterValue
 from mpinas.space.domains import Domain
 from mpinas.space.search_space import SearchSpace
+
+
+def size_limit(genome: AnyGenome, space: SearchSpace) -> int:
+    """The most nodes such a genome may have."""
+    if isinstance(genome, ModuleGenome):
+        return space.max_module_layers
+    return space.max_blueprint_nodes
+
+
+def hyperparameter_domains(genome: AnyGenome, space: SearchSpace) -> Mapping[str, Domain]:
+    """The domains of what such a genome carries as a whole."""
+    if isinstance(genome, ModuleGenome):
+        return space.module_hyperparameters
+    return space.blueprint_hyperparameters
 
 
 def genome_faults(genome: AnyGenome, space: SearchSpace) -> tuple[str, ...]:

@@ -36,8 +36,12 @@ class Domain(Protocol):
 
     def contains(self, value: ParameterValue) -> bool: ...
 
-    def distance(self, one: ParameterValue, other: ParameterValue) -> float:
-        """0 for equal values, 1 for opposite ends; choices are 0 or 1. Symmetric."""
+    def place(self, value: ParameterValue) -> float:
+        """Where a value lies: a number from 0 (lowest) to 1 (highest), a choice by its index."""
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the difference of two places says how far apart they are, or only whether."""
 
     @property
     def size(self) -> float:
@@ -50,7 +54,7 @@ class Number:
 
     Attributes:
         step: values are ``low + k * step``; None for a continuous domain.
-        log: draws, steps and distances are in the logarithm.
+        log: draws, moves and places are in the logarithm.
         whole: values are Python ints.
     """
 
@@ -68,12 +72,12 @@ class Number:
     def perturb(
         self, value: ParameterValue, rng: np.random.Generator, strength: float
     ) -> int | float:
+        """See ``Domain``. A move past an end comes back from it: the ends collect nothing."""
         given = _number(value)
         if self.size == 1:
             return self._snap(self._to_scale(self.low))
-        width = self._to_scale(self.high) - self._to_scale(self.low)
-        step = float(rng.normal(0.0, strength * width))
-        moved = self._snap(self._to_scale(given) + step)
+        step = float(rng.normal(0.0, strength * self._width))
+        moved = self._snap(self._reflect(self._to_scale(given) + step))
         return moved if moved != given else self._neighbour(given, up=step >= 0)
 
     def contains(self, value: ParameterValue) -> bool:
@@ -86,17 +90,24 @@ class Number:
         steps = (value - self.low) / self.step
         return math.isclose(steps, round(steps), abs_tol=1e-9)
 
-    def distance(self, one: ParameterValue, other: ParameterValue) -> float:
-        width = self._to_scale(self.high) - self._to_scale(self.low)
-        if width == 0:
+    def place(self, value: ParameterValue) -> float:
+        if self._width == 0:
             return 0.0
-        return abs(self._to_scale(_number(one)) - self._to_scale(_number(other))) / width
+        return (self._to_scale(_number(value)) - self._to_scale(self.low)) / self._width
+
+    @property
+    def ordered(self) -> bool:
+        return True
 
     @property
     def size(self) -> float:
         if self.low == self.high:
             return 1
         return math.inf if self.step is None else self._steps + 1
+
+    @property
+    def _width(self) -> float:
+        return self._to_scale(self.high) - self._to_scale(self.low)
 
     @property
     def _steps(self) -> int:
@@ -116,12 +127,28 @@ class Number:
         index = min(max(round((value - self.low) / self.step), 0), self._steps)
         return self._at(index)
 
+    def _reflect(self, scaled: float) -> float:
+        """The scaled value mirrored at the ends until it lies between them.
+
+        On a grid the mirrors stand half a step outside, so that the last value is met as often
+        as any other.
+        """
+        low, high = self._to_scale(self.low), self._to_scale(self.high)
+        if self.step is not None and not self.log:
+            low, high = low - self.step / 2, self._at(self._steps) + self.step / 2
+        beyond = (scaled - low) % (2 * (high - low))
+        return low + min(beyond, 2 * (high - low) - beyond)
+
     def _neighbour(self, value: float, *, up: bool) -> int | float:
-        step = self.step if self.step is not None else (self.high - self.low) / 1000
-        for direction in (step, -step) if up else (-step, step):
-            if self.low <= value + direction <= self.high + 1e-9 * step:
-                moved = value + direction
-                return round(moved) if self.whole else min(moved, self.high)
+        """The next value on the grid, or a thousandth of the scale away; inwards at an end."""
+        if self.step is not None:
+            index = round((value - self.low) / self.step)
+            up = index == 0 or (up and index < self._steps)
+            return self._at(index + 1 if up else index - 1)
+        step = self._width / 1000
+        moved = self._snap(self._reflect(self._to_scale(value) + (step if up else -step)))
+        if moved != value:
+            return moved
         return self.high if value != self.high else self.low
 
     def _to_scale(self, value: float) -> float:
@@ -146,8 +173,12 @@ class Choice:
     def contains(self, value: ParameterValue) -> bool:
         return any(value == known and type(value) is type(known) for known in self.values)
 
-    def distance(self, one: ParameterValue, other: ParameterValue) -> float:
-        return 0.0 if one == other else 1.0
+    def place(self, value: ParameterValue) -> float:
+        return float(self.values.index(value))
+
+    @property
+    def ordered(self) -> bool:
+        return False
 
     @property
     def size(self) -> float:

@@ -61,11 +61,14 @@ class Gene:
         reads: what it needs as input: ``map``, ``vector`` or ``any``.
         chain: gene parameters, input shape (of the map it reads), whether batch norm is on ->
             the buildable layers it stands for, in order. Kernels and pools never exceed the map.
+        active: gene parameters -> names of those that the chain follows; the others are carried
+            along until ``follow`` calls for them.
     """
 
     parameters: Mapping[str, GeneParameter]
     reads: Literal["map", "vector", "any"]
     chain: Callable[[Parameters, Shape, bool], tuple[Step, ...]]
+    active: Callable[[Parameters], tuple[str, ...]]
 
 
 def _no_cost(parameters: Parameters, inputs: Sequence[Shape]) -> int:
@@ -245,9 +248,14 @@ def _conv2d_chain(gene: Parameters, shape: Shape, batch_norm: bool) -> tuple[Ste
     if gene["follow"] == "max_pool" and max(shape[:2]) > 1:
         window = (min(pool, shape[0]), min(pool, shape[1]))
         steps.append(("max_pool", {"pool_size": window, "strides": window, "padding": "valid"}))
-    if gene["follow"] == "dropout":
+    if gene["follow"] == "dropout" and gene["rate"]:
         steps.append(("dropout", {"rate": gene["rate"]}))
     return tuple(steps)
+
+
+def _conv2d_active(gene: Parameters) -> tuple[str, ...]:
+    followed_by = {"max_pool": ("pool_size",), "dropout": ("rate",)}
+    return ("filters", "kernel_size", "follow", *followed_by.get(str(gene["follow"]), ()))
 
 
 def _dense_chain(gene: Parameters, shape: Shape, batch_norm: bool) -> tuple[Step, ...]:
@@ -258,6 +266,14 @@ def _dense_chain(gene: Parameters, shape: Shape, batch_norm: bool) -> tuple[Step
     if gene["rate"]:
         steps.append(("dropout", {"rate": gene["rate"]}))
     return tuple(steps)
+
+
+def _dense_active(gene: Parameters) -> tuple[str, ...]:
+    return ("units", "rate")
+
+
+def _identity_active(gene: Parameters) -> tuple[str, ...]:
+    return ()
 
 
 def _identity_chain(gene: Parameters, shape: Shape, batch_norm: bool) -> tuple[Step, ...]:
@@ -274,6 +290,7 @@ _CONV2D_GENE = Gene(
     },
     reads="map",
     chain=_conv2d_chain,
+    active=_conv2d_active,
 )
 _DENSE_GENE = Gene(
     parameters={
@@ -282,8 +299,9 @@ _DENSE_GENE = Gene(
     },
     reads="vector",
     chain=_dense_chain,
+    active=_dense_active,
 )
-_IDENTITY_GENE = Gene(parameters={}, reads="any", chain=_identity_chain)
+_IDENTITY_GENE = Gene(parameters={}, reads="any", chain=_identity_chain, active=_identity_active)
 
 LAYERS: Mapping[str, LayerKind] = {
     "input": LayerKind(parameters=("shape",), shape=_input_shape, channels=Channels.NEW),

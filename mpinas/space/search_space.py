@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mpinas.config import DomainConfig, RangeDomain, SpaceConfig, TrialConfig
 from mpinas.errors import fault, unknown_name
-from mpinas.space.domains import Choice, Domain, build_domain
+from mpinas.space.domains import Domain, build_domain
 from mpinas.space.layers import LAYERS, GeneParameter
 
 
@@ -40,7 +40,7 @@ class SearchSpace:
 
 def build_space(space: SpaceConfig, trial: TrialConfig) -> SearchSpace:
     """Builds the search space of a configuration that :func:`check_space` found no fault in."""
-    merge = Choice(values=space.merge)
+    merge = build_domain(space.merge)
     head_units = {
         f"head_units_{index}": build_domain(space.head.units) for index in range(space.head.layers)
     }
@@ -50,7 +50,7 @@ def build_space(space: SpaceConfig, trial: TrialConfig) -> SearchSpace:
         blueprint_hyperparameters={
             "merge": merge,
             "learning_rate": build_domain(trial.learning_rate),
-            "head_reduce": Choice(values=space.head.reduce),
+            "head_reduce": build_domain(space.head.reduce),
             **head_units,
         },
         head_layers=space.head.layers,

@@ -14,10 +14,9 @@ import numpy as np
 
 from mpinas.config import TunerConfig
 from mpinas.evolution.genome import Candidate, LineageRecord
+from mpinas.evolution.innovation import HistoryRow
 from mpinas.records import TrialResult
 from mpinas.space.search_space import SearchSpace
-
-HistoryRow = tuple[int, ...]
 
 
 class State(Protocol):

@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, cast
+from typing import Generic, cast
 
 import numpy as np
 
-from mpinas.evolution.crossover import CROSSOVER, cross
+from mpinas.evolution.crossover import cross
 from mpinas.evolution.genome import GenomeType
 from mpinas.evolution.mutation import Mutation, mutate
 from mpinas.evolution.operators import Change, Surroundings, pick
 from mpinas.evolution.species import Species, genome_number, speciate
+from mpinas.tuners.codeepneat_config import PopulationConfig
 from mpinas.tuners.population import Population, Register
 from mpinas.tuners.scoring import mean
 
@@ -28,25 +29,8 @@ _LEAST_SHARE = 0.2
 """Weight of the worst possible species, where the best possible has 1.2: all get some children."""
 
 
-class BreedingSettings(Protocol):
-    """What a population's configuration says about breeding; see ``codeepneat.py``."""
-
-    @property
-    def population(self) -> int: ...
-    @property
-    def species(self) -> int: ...
-    @property
-    def elites(self) -> int: ...
-    @property
-    def survival(self) -> float: ...
-    @property
-    def crossover(self) -> float: ...
-    @property
-    def further_change(self) -> float: ...
-    @property
-    def stagnation(self) -> int: ...
-    @property
-    def species_elitism(self) -> int: ...
+_MATES = 4
+"""How many are tried: crossing with a near twin comes to nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +44,25 @@ class Nursery(Generic[GenomeType]):
         repair: mends a genome that points to dead species; None where there is nothing to mend.
     """
 
-    settings: BreedingSettings
+    settings: PopulationConfig
     odds: Mapping[str, float]
     around: Surroundings
     register: Register
     fresh: Callable[[], GenomeType]
     repair: Callable[[GenomeType], Change | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parentage(Generic[GenomeType]):
+    """Who may be a parent: survivors of the child's species, those of all others, all scores."""
+
+    own: Sequence[GenomeType]
+    strangers: Sequence[GenomeType]
+    scores: Mapping[str, float]
+
+    def rank(self, genome: GenomeType) -> tuple[float, int]:
+        """A key to sort by: the fitter first, ties to the lower number."""
+        return -self.scores[genome.id], genome_number(genome.id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +89,13 @@ def breed(
     sizes = offspring_sizes([_mean_score(one, scores) for one in living], settings.population)
     by_id = {genome.id: genome for genome in population.genomes}
     ranked = [[by_id[member] for member in rank(one.members, scores)] for one in living]
-    elites, children = [], []
-    for members, size in zip(ranked, sizes, strict=True):
-        kept = members[: min(settings.elites, size)]
-        elites += kept
-        children.append((members, size - len(kept)))
-    genomes = [_mended(elite, nursery) for elite in elites]
-    for members, count in children:
-        parents = members[: max(1, math.ceil(settings.survival * len(members)))]
-        genomes += [_child(parents, nursery, rng) for _ in range(count)]
+    parents = [surviving_members(members, settings.survival) for members in ranked]
+    kept = [members[:count] for members, count in zip(ranked, elites(sizes, settings), strict=True)]
+    genomes = [_mended(elite, nursery) for members in kept for elite in members]
+    for own, size, stay in zip(parents, sizes, kept, strict=True):
+        strangers = [genome for others in parents if others is not own for genome in others]
+        parentage = _Parentage(own=own, strangers=strangers, scores=scores)
+        genomes += [_child(parentage, nursery, rng) for _ in range(size - len(stay))]
     return _settle(genomes or _reseed(nursery), population, living, nursery)
 
 
@@ -131,7 +126,7 @@ def age(species: Species[GenomeType], fitness: Mapping[str, float]) -> Species[G
 def surviving_species(
     species: Sequence[Species[GenomeType]],
     scores: Mapping[str, float],
-    settings: BreedingSettings,
+    settings: PopulationConfig,
 ) -> list[Species[GenomeType]]:
     """Those that are not stale, the best ones that are protected, and no more than there are
     places; sorted by id."""
@@ -169,6 +164,17 @@ def offspring_sizes(means: Sequence[float], population: int) -> list[int]:
     return sizes
 
 
+def elites(sizes: Sequence[int], settings: PopulationConfig) -> list[int]:
+    """How many of each species stay unchanged: always one fewer than its places, so that in
+    every species, and so in every population, there is something new each generation."""
+    return [min(settings.elites, size - 1) for size in sizes]
+
+
+def surviving_members(members: Sequence[GenomeType], survival: float) -> Sequence[GenomeType]:
+    """The best of a ranked species, who may be parents: that share of it, but two if it has two."""
+    return members[: max(2, math.ceil(survival * len(members)))]
+
+
 def rank(members: Sequence[str], scores: Mapping[str, float]) -> list[str]:
     """Best first; ties to the lower number."""
     return sorted(members, key=lambda member: (-scores[member], genome_number(member)))
@@ -187,22 +193,33 @@ def _mended(genome: GenomeType, nursery: Nursery[GenomeType]) -> GenomeType:
     return nursery.register.enrol(mended, (genome.id,), ("repair",), change.genes)
 
 
+def _mended_representative(
+    species: Species[GenomeType], nursery: Nursery[GenomeType]
+) -> Species[GenomeType]:
+    """The species as it would be known if its representative pointed to living species only:
+    the new genomes, which do, are not to look like strangers for that."""
+    change = nursery.repair(species.representative)
+    if change is None:
+        return species
+    return replace(species, representative=cast(GenomeType, change.genome))
+
+
 def _child(
-    parents: Sequence[GenomeType], nursery: Nursery[GenomeType], rng: np.random.Generator
+    parentage: _Parentage[GenomeType], nursery: Nursery[GenomeType], rng: np.random.Generator
 ) -> GenomeType:
-    """A child of one or two parents, of which the fitter stands first in the list."""
+    """A child of two parents, by the configured odds and if any two can be crossed, or of one."""
     settings, around = nursery.settings, nursery.around
-    first, others = _draw_parents(parents, settings.crossover, rng)
-    if others:
-        steps = [cross(first, others[0], around, rng)]
-    else:
-        steps = [mutate(first, nursery.odds, around, rng)]
+    used: tuple[GenomeType, ...] = (pick(parentage.own, rng),)
+    steps: list[Mutation] = []
+    if rng.random() < settings.crossover:
+        used, steps = _crossing(used[0], parentage, rng)
+    if not steps:
+        steps = [mutate(used[0], nursery.odds, around, rng)]
     while len(steps) < MOST_CHANGES and rng.random() < settings.further_change:
         steps.append(mutate(steps[-1].genome, nursery.odds, around, rng))
     change = nursery.repair(cast(GenomeType, steps[-1].genome))
     if change is not None:
         steps.append(Mutation(genome=change.genome, operator="repair", genes=change.genes))
-    used = (first, *others) if steps[0].operator == CROSSOVER else (first,)
     return nursery.register.enrol(
         cast(GenomeType, steps[-1].genome),
         [parent.id for parent in used],
@@ -211,15 +228,27 @@ def _child(
     )
 
 
-def _draw_parents(
-    parents: Sequence[GenomeType], crossover: float, rng: np.random.Generator
-) -> tuple[GenomeType, tuple[GenomeType, ...]]:
-    """(the fitter parent, the other one if there are to be two)."""
-    if len(parents) > 1 and rng.random() < crossover:
-        one = int(rng.integers(len(parents)))
-        other = (one + 1 + int(rng.integers(len(parents) - 1))) % len(parents)
-        return parents[min(one, other)], (parents[max(one, other)],)
-    return pick(parents, rng), ()
+def _crossing(
+    parent: GenomeType, parentage: _Parentage[GenomeType], rng: np.random.Generator
+) -> tuple[tuple[GenomeType, ...], list[Mutation]]:
+    """(the parents, the fitter first; the crossing), or the parent alone and no crossing.
+
+    Mates are drawn from the parent's species, and from the others where it has none or only
+    twins of it (NEAT's interspecies mating).
+    """
+    relatives = [genome for genome in parentage.own if genome.id != parent.id]
+    mates = [*_some(relatives, rng), *_some(parentage.strangers, rng)]
+    for mate in mates[:_MATES]:
+        first, second = sorted((parent, mate), key=parentage.rank)
+        crossed = cross(first, second, rng)
+        if crossed is not None:
+            return (first, second), [crossed]
+    return (parent,), []
+
+
+def _some(genomes: Sequence[GenomeType], rng: np.random.Generator) -> list[GenomeType]:
+    """A few different ones, in random order."""
+    return [genomes[int(index)] for index in rng.permutation(len(genomes))[: _MATES - 1]]
 
 
 def _reseed(nursery: Nursery[GenomeType]) -> list[GenomeType]:
@@ -236,10 +265,11 @@ def _settle(
     """Sorts the genomes by number and into species."""
     ordered = sorted(genomes, key=lambda genome: genome_number(genome.id))
     kept = {one.id for one in living}
+    extinct = [one for one in before.species if one.id not in kept]
     found = speciate(
         ordered,
-        living,
-        extinct=[one for one in before.species if one.id not in kept],
+        [_mended_representative(one, nursery) for one in living],
+        extinct=[_mended_representative(one, nursery) for one in extinct],
         wanted=nursery.settings.species,
         threshold=before.threshold,
         next_id=before.next_species,

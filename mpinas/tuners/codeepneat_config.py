@@ -11,7 +11,11 @@ from mpinas.config import Section, TunerConfig
 
 
 class MutationOdds(Section):
-    """Odds of the operators that every genome knows: shares of their sum."""
+    """Odds of the operators that every genome knows: shares of their sum.
+
+    An operator that cannot change the genome at hand is drawn again. Odds of 0 mean never: where
+    no operator with odds above 0 can change anything, the child is a clone of its parent.
+    """
 
     add_node: float = Field(default=0.15, ge=0)
     add_connection: float = Field(default=0.1, ge=0, description="or enable a disabled one")
@@ -40,14 +44,35 @@ class BlueprintMutationOdds(MutationOdds):
     change_species: float = Field(default=0.35, ge=0)
 
 
+SPECIES_ELITISM = (
+    "best species that never die of stagnation; with as many as there are species, none ever does"
+)
+
+
 class PopulationConfig(Section):
     """How one of the two populations evolves."""
 
     population: int = Field(gt=0, description="genomes in every generation, exactly")
     species: int = Field(gt=0, description="wanted number of species")
-    elites: int = Field(default=1, ge=0, description="of each species, kept unchanged")
-    survival: float = Field(default=0.3, gt=0, le=1, description="share that may be parents")
-    crossover: float = Field(default=0.25, ge=0, le=1, description="odds of two parents")
+    elites: int = Field(
+        default=1,
+        ge=0,
+        description="best of each species, kept unchanged; every species has one child at least, "
+        "so one with a single place keeps none",
+    )
+    survival: float = Field(
+        default=0.3,
+        gt=0,
+        le=1,
+        description="share of a species that may be parents; at least two of its members",
+    )
+    crossover: float = Field(
+        default=0.25,
+        ge=0,
+        le=1,
+        description="odds of two parents: from one species, or where that has no two different "
+        "ones from two species",
+    )
     further_change: float = Field(
         default=0.15, ge=0, le=1, description="odds of one more mutation, again and again"
     )
@@ -57,7 +82,7 @@ class PopulationConfig(Section):
     stagnation: int = Field(
         default=15, gt=0, description="generations without a better mean before a species dies"
     )
-    species_elitism: int = Field(default=2, ge=0, description="best species that never stagnate")
+    species_elitism: int = Field(default=2, ge=0, description=SPECIES_ELITISM)
     start_nodes: int = Field(default=3, gt=0, description="most nodes of a starting genome")
 
     @model_validator(mode="after")
@@ -85,6 +110,7 @@ class BlueprintsConfig(PopulationConfig):
 
     population: int = Field(default=10, gt=0, description="genomes in every generation, exactly")
     species: int = Field(default=2, gt=0, description="wanted number of species")
+    species_elitism: int = Field(default=1, ge=0, description=SPECIES_ELITISM)
     mutation: BlueprintMutationOdds = BlueprintMutationOdds()
 
 

@@ -6,12 +6,14 @@ import math
 from dataclasses import replace
 
 import pytest
-from genetics import around, generator, module, new_table, space_of
+from genetics import around, blueprint, generator, module, new_table, space_of
 
 from mpinas.evolution.genome import ModuleGenome
 from mpinas.evolution.innovation import InnovationTable
-from mpinas.evolution.species import Species, genome_number
+from mpinas.evolution.mutation import repair_species
+from mpinas.evolution.species import Species, genome_number, speciate
 from mpinas.evolution.starting import grow_module
+from mpinas.tuners import breeding
 from mpinas.tuners.breeding import (
     Nursery,
     age,
@@ -22,7 +24,7 @@ from mpinas.tuners.breeding import (
     start,
     surviving_species,
 )
-from mpinas.tuners.codeepneat_config import ModulesConfig
+from mpinas.tuners.codeepneat_config import BlueprintsConfig, ModulesConfig
 from mpinas.tuners.population import Population, Register
 
 
@@ -167,6 +169,70 @@ def test_elites_stay_unchanged_and_none_means_none() -> None:
         if kept:
             best = {max(one.members, key=genome_number) for one in first.species}
             assert {genome.id for genome in same} == best
+
+
+@pytest.mark.parametrize("elites", [0, 1, 4])
+def test_every_species_has_a_child(elites: int) -> None:
+    """A species with one place kept its elite there and never changed."""
+    table = new_table()
+    settings = {"population": 4, "species": 4, "elites": elites}
+    first = told(start(nursery(table=table, **settings)))
+    register = Register("m", first.next_genome, 1)
+    breed(first, nursery(1, register, table, **settings), generator())
+    assert len(register.lineage) >= len(first.species)
+    config = ModulesConfig(**settings)
+    assert breeding.elites([1, 2, 9], config) == [0, min(1, elites), elites]
+
+
+def test_a_species_of_two_has_two_parents_and_one_of_one_finds_a_mate_elsewhere() -> None:
+    """However small the share that survives, the configured odds are to hold."""
+    table = new_table()
+    settings = {"population": 4, "species": 2, "survival": 0.01, "crossover": 1.0, "elites": 0}
+    settings["further_change"] = 0.0
+    first = start(nursery(table=table, **settings))
+    ids = [genome.id for genome in first.genomes]
+    for split in (2, 3):
+        species = tuple(
+            Species(id=number, representative=first.genomes[0], members=tuple(members))
+            for number, members in enumerate((ids[:split], ids[split:]))
+        )
+        register = Register("m", first.next_genome, 1)
+        breed(
+            told(replace(first, species=species)),
+            nursery(1, register, table, **settings),
+            generator(),
+        )
+        crossed = [record for record in register.lineage if len(record.parents) == 2]
+        assert len(crossed) >= 3
+
+
+def test_representatives_are_mended_before_new_genomes_are_compared_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Mended genomes once looked like strangers to their own species."""
+    table = new_table()
+    genomes = tuple(blueprint(table, {2: 7}, id=f"b{number:04d}") for number in range(4))
+    members = tuple(genome.id for genome in genomes)
+    one = Species(id=0, representative=genomes[0], members=members)
+    population = Population(genomes=genomes, species=(one,), next_genome=4, next_species=1)
+    surroundings = around(space_of(), species=(3,), table=table)
+    mending = Nursery(
+        settings=BlueprintsConfig(population=4, species=1),
+        odds=BlueprintsConfig().mutation.model_dump(),
+        around=surroundings,
+        register=Register("b", 4, 1),
+        fresh=lambda: genomes[0],
+        repair=lambda genome: repair_species(genome, {7: 3}, surroundings, generator()),
+    )
+    seen = []
+
+    def spied(genomes: object, species: list[Species], **more: object) -> object:
+        seen.extend(species)
+        return speciate(genomes, species, **more)
+
+    monkeypatch.setattr(breeding, "speciate", spied)
+    breed(population, mending, generator())
+    assert [node.species for one in seen for node in one.representative.nodes] == [3]
 
 
 def test_only_survivors_have_children() -> None:

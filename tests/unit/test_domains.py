@@ -1,4 +1,4 @@
-"""Domains: draws and moves stay inside and reach everything; distances are distances."""
+"""Domains: draws and moves stay inside, reach everything, and favour no value."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from genetics import generator
+from genetics import generator, space_of
 
 from mpinas.config import DomainConfig, RangeDomain
 from mpinas.space.domains import build_domain
@@ -47,14 +47,12 @@ def test_a_move_always_moves_where_there_is_another_value(config: DomainConfig) 
 
 
 @every_domain
-def test_distances_are_zero_to_itself_symmetric_and_at_most_one(config: DomainConfig) -> None:
+def test_equal_values_and_only_they_lie_in_one_place(config: DomainConfig) -> None:
     domain, rng = build_domain(config), generator()
     for _ in range(100):
         one, other = domain.sample(rng), domain.sample(rng)
-        assert domain.distance(one, one) == 0
-        assert domain.distance(one, other) == domain.distance(other, one)
-        assert 0 <= domain.distance(one, other) <= 1
-        assert (domain.distance(one, other) > 0) == (one != other)
+        assert (domain.place(one) == domain.place(other)) == (one == other)
+        assert not domain.ordered or 0 <= domain.place(one) <= 1
 
 
 @every_domain
@@ -106,3 +104,64 @@ def test_a_log_scale_draws_evenly_in_the_logarithm() -> None:
 )
 def test_what_is_no_value_is_not_contained(name: str, value: object) -> None:
     assert not build_domain(DOMAINS[name]).contains(value)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "step"), [(0.1, 0.9, 0.1), (0.1, 0.7, 0.2), (0.0, 0.5, 0.05), (1e-3, 1.0, 3e-3)]
+)
+def test_a_value_of_a_grid_has_one_float_however_it_is_reached(
+    low: float, high: float, step: float
+) -> None:
+    """0.2 and 0.20000000000000004 were two networks."""
+    domain, rng = build_domain(RangeDomain(min=low, max=high, step=step)), generator()
+    drawn = {domain.sample(rng) for _ in range(8000)}
+    assert len(drawn) == domain.size
+    value, reached = low, set()
+    for _ in range(8000):
+        reached.add(value)
+        value = domain.perturb(value, rng, 1e-9)
+    assert reached <= drawn
+    assert len(reached) > 3
+
+
+@pytest.mark.parametrize("low", [1e-6, 1e-3])
+def test_the_neighbour_on_a_log_scale_is_near_in_the_logarithm(low: float) -> None:
+    """From 1e-6 the next value was 1e-4, a thousandth of the linear range away."""
+    domain, rng = build_domain(RangeDomain(min=low, max=0.1, scale="log")), generator()
+    for value in (low, 10 * low, 0.1):
+        moved = float(domain.perturb(value, rng, 1e-300))
+        assert 0 < abs(math.log(moved / value)) <= 0.0011 * math.log(0.1 / low)
+
+
+@pytest.mark.parametrize("name", ["float", "log"])
+def test_moves_past_an_end_do_not_pile_up_there(name: str) -> None:
+    domain, rng = build_domain(DOMAINS[name]), generator()
+    value, seen = domain.sample(rng), []
+    for _ in range(3000):
+        value = domain.perturb(value, rng, 0.3)
+        seen.append(domain.place(value))
+    assert not {0.0, 1.0} & set(seen)
+    for tenth in range(10):
+        share = sum(tenth <= 10 * place < tenth + 1 for place in seen) / len(seen)
+        assert 0.05 < share < 0.15
+
+
+@pytest.mark.parametrize("name", ["stepped", "uneven step", "whole", "stepped float"])
+def test_moves_favour_no_value_of_a_grid(name: str) -> None:
+    domain, rng = build_domain(DOMAINS[name]), generator()
+    value, seen = domain.sample(rng), []
+    for _ in range(20000):
+        value = domain.perturb(value, rng, 0.3)
+        seen.append(value)
+    counts = [seen.count(value) for value in sorted(set(seen))]
+    assert len(counts) == domain.size
+    assert max(counts[0], counts[-1]) < 1.25 * len(seen) / domain.size
+
+
+def test_a_choice_that_is_given_twice_is_one_value() -> None:
+    """``merge: [add, add]`` counted as two, and moving it changed nothing."""
+    space = space_of(merge=("add", "add"), head={"reduce": ("flatten", "flatten")})
+    for name in ("merge", "head_reduce"):
+        domain = space.blueprint_hyperparameters[name]
+        assert domain.size == 1
+    assert space.module_hyperparameters["merge"].size == 1

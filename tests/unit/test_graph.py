@@ -12,7 +12,7 @@ from mpinas.evolution.graph import (
     enabled_edges,
     graph_faults,
     is_valid,
-    reaches,
+    merges,
     removable_connections,
     topological_order,
 )
@@ -28,13 +28,6 @@ def test_order_refuses_a_cycle_and_an_unknown_node() -> None:
         topological_order([0, 1, 2, 3], [(0, 2), (2, 3), (3, 2), (3, 1)])
     with pytest.raises(ValueError, match="unknown node"):
         topological_order([0, 1], [(0, 9)])
-
-
-def test_reaches_follows_directions_and_counts_the_empty_path() -> None:
-    edges = [(0, 2), (2, 1)]
-    assert reaches(edges, 0, 1)
-    assert not reaches(edges, 1, 0)
-    assert reaches(edges, 2, 2)
 
 
 def test_disabled_connections_build_nothing() -> None:
@@ -61,6 +54,13 @@ def test_removable_are_the_edges_that_are_nobodys_only_way() -> None:
     }
     chain = connections(new_table(), [(0, 2), (2, 1)])
     assert removable_connections(chain) == []
+
+
+def test_a_graph_merges_where_a_node_has_two_enabled_ways_in() -> None:
+    table = new_table()
+    assert not merges(connections(table, [(0, 2), (2, 3), (3, 1)], off=[(0, 1), (0, 3)]))
+    assert merges(connections(table, [(0, 2), (2, 1), (0, 1)]))
+    assert merges(connections(table, [(0, 2), (2, 3), (0, 3), (3, 1)]))
 
 
 def test_a_chain_with_a_disabled_edge_is_valid() -> None:

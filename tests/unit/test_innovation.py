@@ -54,13 +54,15 @@ def test_the_count_is_kept_while_a_node_of_a_split_is_there() -> None:
     """Or splitting once more would give the id of a node that the genome still has."""
     table = new_table()
     surroundings = around(table=table)
-    genome = module(table, [(0, 2), (2, 1)], [2], off=[(0, 1)], splits=((0, 1),))
-    direct = next(gene for gene in genome.connections if not gene.enabled)
+    genome = module(table, [(0, 2), (2, 1), (0, 1)], [2], splits=((0, 1),))
+    direct = next(gene for gene in genome.connections if (gene.start, gene.end) == (0, 1))
     for seed in range(20):
         grown = split_connection(genome, direct, surroundings, generator(seed)).genome
         smaller = remove_node(grown, surroundings, generator(seed))
         assert smaller is not None
-        again = split_connection(smaller.genome, direct, surroundings, generator(seed)).genome
+        enabled, _ = enable_edge(smaller.genome.connections, 0, 1, table)
+        reopened = with_graph(smaller.genome, smaller.genome.nodes, enabled)
+        again = split_connection(reopened, direct, surroundings, generator(seed)).genome
         ids = [node.id for node in again.nodes]
         assert len(set(ids)) == len(ids) == 2
         assert dict(again.splits)[direct.innovation] == 3

@@ -18,9 +18,12 @@ from mpinas.evolution.mutation import (
     plain_mutation,
     repair_species,
 )
+from mpinas.evolution.operators import OPERATORS
 from mpinas.tuners.codeepneat_config import BlueprintsConfig, ModulesConfig
 
 DRAWS = 4000
+ALL_ALIKE = dict.fromkeys(OPERATORS, 1.0)
+NEVER = dict.fromkeys(OPERATORS, 0.0)
 
 
 def assert_near(count: int, odds: float, draws: int = DRAWS) -> None:
@@ -74,9 +77,21 @@ def test_an_operator_that_cannot_is_drawn_again_a_bounded_number_of_times(
 
     monkeypatch.setattr(mutation, "OPERATORS", {**mutation.OPERATORS, "remove_node": cannot})
     table = new_table()
-    done = mutate(module(table), {"remove_node": 1.0}, around(table=table), generator())
+    odds = {"remove_node": 1.0, "perturb_layer": 1e-12}
+    done = mutate(module(table), odds, around(table=table), generator())
     assert len(tried) == ATTEMPTS
-    assert done.operator in {"perturb_layer", "perturb_hyperparameter", "change_layer_kind"}
+    assert done.operator == "perturb_layer"
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_odds_of_zero_mean_never_also_where_nothing_else_can_be_done(name: str) -> None:
+    """The plain mutation once went through all operators, whatever the odds."""
+    table = new_table()
+    for genome in (module(table), blueprint(table, {2: 0})):
+        for seed in range(20):
+            done = mutate(genome, {**NEVER, name: 1.0}, around(table=table), generator(seed))
+            assert done.operator in {name, "clone"}
+            assert (done.genome == genome) == (done.operator == "clone")
 
 
 def test_an_error_in_an_operator_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +109,7 @@ def test_the_plain_mutation_always_changes_something() -> None:
     table = new_table()
     for genome in (module(table), blueprint(table, {2: 0})):
         for seed in range(100):
-            done = plain_mutation(genome, around(table=table), generator(seed))
+            done = plain_mutation(genome, ALL_ALIKE, around(table=table), generator(seed))
             assert done.genome != genome
 
 
@@ -102,7 +117,7 @@ def test_the_plain_mutation_changes_the_graph_where_nothing_else_can_change() ->
     table = new_table()
     only = around(space_of(ONLY_GRAPHS, learning_rate=0.1), species=(0,), table=table)
     genome = module(table, nodes=[LayerNode(id=2, kind="identity", parameters={})])
-    done = plain_mutation(genome, only, generator())
+    done = plain_mutation(genome, ALL_ALIKE, only, generator())
     assert done.genome.connections != genome.connections
     assert done.operator == "add_node"
 

@@ -161,18 +161,34 @@ def test_change_layer_kind_needs_another_kind_and_a_module() -> None:
     assert change_layer_kind(blueprint(table, {2: 0}), around(table=table), generator()) is None
 
 
-def test_perturb_layer_moves_one_parameter_that_can_move() -> None:
+@pytest.mark.parametrize(
+    ("follow", "acting"),
+    [("none", set()), ("dropout", {"rate"}), ("max_pool", {"pool_size"})],
+)
+def test_perturb_layer_moves_one_parameter_that_acts(follow: str, acting: set[str]) -> None:
+    """A rate that no dropout follows was moved once: a trial of the parent's network."""
     table = new_table()
-    genome, seen = module(table), set()
+    rows = {
+        "conv2d": {
+            "filters": {"min": 16, "max": 68},
+            "kernel_size": (1, 3, 5),
+            "follow": ("none", "max_pool", "dropout"),
+            "pool_size": (2, 3),
+            "rate": {"min": 0.0, "max": 0.5},
+        }
+    }
+    surroundings = around(space_of({"layers": rows}), table=table)
+    layer = LayerNode(id=2, kind="conv2d", parameters={**CONV, "follow": follow})
+    genome, seen = module(table, nodes=[layer]), set()
     for seed in range(200):
-        change = perturb_layer(genome, around(table=table), generator(seed))
+        change = perturb_layer(genome, surroundings, generator(seed))
         assert change is not None
         before, after = genome.nodes[0].parameters, change.genome.nodes[0].parameters
         moved = [name for name in before if before[name] != after[name]]
         assert change.genes == (f"node 2 {moved[0]}",)
         assert len(moved) == 1
         seen.update(moved)
-    assert seen == {"filters", "kernel_size", "follow", "rate"}
+    assert seen == {"filters", "kernel_size", "follow"} | acting
 
 
 def test_perturbations_need_a_domain_of_more_than_one_value() -> None:
@@ -184,9 +200,20 @@ def test_perturbations_need_a_domain_of_more_than_one_value() -> None:
     assert perturb_layer(blueprint(table, {2: 0}), around(table=table), generator()) is None
 
 
+def test_merge_is_moved_only_where_something_is_merged() -> None:
+    table = new_table()
+    chain = module(table, off=[(0, 1)])
+    fork = module(table, [(0, 2), (2, 1), (0, 1)])
+    for seed in range(30):
+        assert perturb_hyperparameter(chain, around(table=table), generator(seed)) is None
+        change = perturb_hyperparameter(fork, around(table=table), generator(seed))
+        assert change is not None
+        assert change.genes == ("merge",)
+
+
 def test_perturb_hyperparameter_reaches_every_one() -> None:
     table = new_table()
-    genome = blueprint(table, {2: 0})
+    genome = blueprint(table, {2: 0}, [(0, 2), (2, 1), (0, 1)])
     seen = set()
     for seed in range(100):
         change = perturb_hyperparameter(genome, around(table=table), generator(seed))

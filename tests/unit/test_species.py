@@ -11,6 +11,7 @@ from genetics import (
     CONV,
     around,
     blueprint,
+    distance,
     generator,
     module,
     new_table,
@@ -22,7 +23,6 @@ from mpinas.evolution.distance import (
     HYPERPARAMETER_WEIGHT,
     STRUCTURE_WEIGHT,
     DistanceTable,
-    distance,
 )
 from mpinas.evolution.genome import LayerNode, ModuleGenome
 from mpinas.evolution.species import (
@@ -69,14 +69,8 @@ def test_layer_parameters_count_by_the_distance_in_their_domain() -> None:
             )
         ],
     )
-    domains = space.layers["conv2d"]
-    expected = np.mean(
-        [
-            domain.distance(plain.nodes[0].parameters[name], other.nodes[0].parameters[name])
-            for name, domain in domains.items()
-        ]
-    )
-    assert expected > 0
+    gaps = {"filters": 32 / 52, "kernel_size": 1, "follow": 0, "pool_size": 0, "rate": 0.5}
+    expected = np.mean([gaps[name] for name in space.layers["conv2d"]])
     assert distance(plain, other, space) == pytest.approx(CONTENT_WEIGHT * expected)
 
 
@@ -210,6 +204,37 @@ def test_a_species_keeps_its_id_while_its_kind_lives() -> None:
     assert [(one.id, one.members) for one in second.species] == [
         (one.id, one.members) for one in first.species
     ]
+
+
+def test_old_species_stay_also_where_they_are_nearer_than_the_threshold() -> None:
+    """The younger of two that had come near each other was dropped, whoever was in it."""
+    space = space_of()
+    genomes = modules(30, space)
+    first = grouped(genomes, space, 4)
+    wide = replace(first, threshold=HIGHEST_THRESHOLD)
+    second = grouped(genomes, space, 4, before=wide)
+    assert [one.id for one in second.species] == [one.id for one in first.species]
+
+
+def test_strangers_join_the_nearest_where_there_are_species_enough() -> None:
+    space = space_of()
+    first = grouped(modules(30, space), space, 4)
+    for threshold in (LOWEST_THRESHOLD, 0.3):
+        later = modules(40, space, first=30, seed=5)
+        second = grouped(later, space, 4, before=replace(first, threshold=threshold))
+        assert len(second.species) <= 4
+        assert {one.id for one in second.species} <= {one.id for one in first.species}
+
+
+def test_a_place_that_is_free_is_filled_by_lowering_the_threshold() -> None:
+    space = space_of()
+    genomes = modules(30, space)
+    first = grouped(genomes, space, 4)
+    short = replace(first, species=first.species[:3], threshold=HIGHEST_THRESHOLD)
+    second = grouped(genomes, space, 4, before=short)
+    assert len(second.species) == 4
+    assert {one.id for one in short.species} < {one.id for one in second.species}
+    assert second.threshold < HIGHEST_THRESHOLD
 
 
 def test_equal_genomes_are_one_species_however_many_are_wanted() -> None:
