@@ -15,6 +15,9 @@ import numpy as np
 from mpinas.config import DomainConfig, RangeDomain
 from mpinas.records import ParameterValue
 
+_SMALLEST_MOVE = 1e-3
+"""Of a continuous value, as a share of its domain: a smaller one would change nothing but bits."""
+
 
 class Domain(Protocol):
     """A set of values of one parameter."""
@@ -77,6 +80,8 @@ class Number:
         if self.size == 1:
             return self._snap(self._to_scale(self.low))
         step = float(rng.normal(0.0, strength * self._width))
+        if self.step is None:
+            step = math.copysign(max(abs(step), self._width * _SMALLEST_MOVE), step)
         moved = self._snap(self._reflect(self._to_scale(given) + step))
         return moved if moved != given else self._neighbour(given, up=step >= 0)
 
@@ -140,16 +145,13 @@ class Number:
         return low + min(beyond, 2 * (high - low) - beyond)
 
     def _neighbour(self, value: float, *, up: bool) -> int | float:
-        """The next value on the grid, or a thousandth of the scale away; inwards at an end."""
-        if self.step is not None:
-            index = round((value - self.low) / self.step)
-            up = index == 0 or (up and index < self._steps)
-            return self._at(index + 1 if up else index - 1)
-        step = self._width / 1000
-        moved = self._snap(self._reflect(self._to_scale(value) + (step if up else -step)))
-        if moved != value:
-            return moved
-        return self.high if value != self.high else self.low
+        """The next value on the grid, inwards at an end; without a grid, where the domain is too
+        narrow for another step, the farther end."""
+        if self.step is None:
+            return self.high if value != self.high else self.low
+        index = round((value - self.low) / self.step)
+        up = index == 0 or (up and index < self._steps)
+        return self._at(index + 1 if up else index - 1)
 
     def _to_scale(self, value: float) -> float:
         return math.log(value) if self.log else float(value)

@@ -130,7 +130,23 @@ def test_the_neighbour_on_a_log_scale_is_near_in_the_logarithm(low: float) -> No
     domain, rng = build_domain(RangeDomain(min=low, max=0.1, scale="log")), generator()
     for value in (low, 10 * low, 0.1):
         moved = float(domain.perturb(value, rng, 1e-300))
-        assert 0 < abs(math.log(moved / value)) <= 0.0011 * math.log(0.1 / low)
+        assert abs(math.log(moved / value)) == pytest.approx(0.001 * math.log(0.1 / low))
+
+
+def test_a_move_of_a_continuous_value_is_more_than_a_rounding() -> None:
+    for name in ("float", "log"):
+        domain, rng = build_domain(DOMAINS[name]), generator()
+        for _ in range(300):
+            value = domain.sample(rng)
+            gap = abs(domain.place(domain.perturb(value, rng, 1e-9)) - domain.place(value))
+            assert gap == pytest.approx(0.001) or 0 < min(domain.place(value), gap) < 0.001
+
+
+def test_a_domain_of_two_neighbouring_floats_still_moves() -> None:
+    low, high = 1.0, math.nextafter(1.0, 2.0)
+    domain = build_domain(RangeDomain(min=low, max=high))
+    assert domain.perturb(low, generator(), 0.1) == high
+    assert domain.perturb(high, generator(), 0.1) == low
 
 
 @pytest.mark.parametrize("name", ["float", "log"])

@@ -29,6 +29,7 @@ from mpinas.evolution.species import (
     HIGHEST_THRESHOLD,
     LOWEST_THRESHOLD,
     Speciation,
+    Species,
     genome_number,
     speciate,
 )
@@ -206,24 +207,40 @@ def test_a_species_keeps_its_id_while_its_kind_lives() -> None:
     ]
 
 
-def test_old_species_stay_also_where_they_are_nearer_than_the_threshold() -> None:
-    """The younger of two that had come near each other was dropped, whoever was in it."""
-    space = space_of()
-    genomes = modules(30, space)
-    first = grouped(genomes, space, 4)
-    wide = replace(first, threshold=HIGHEST_THRESHOLD)
-    second = grouped(genomes, space, 4, before=wide)
-    assert [one.id for one in second.species] == [one.id for one in first.species]
-
-
-def test_strangers_join_the_nearest_where_there_are_species_enough() -> None:
-    space = space_of()
-    first = grouped(modules(30, space), space, 4)
-    for threshold in (LOWEST_THRESHOLD, 0.3):
-        later = modules(40, space, first=30, seed=5)
-        second = grouped(later, space, 4, before=replace(first, threshold=threshold))
-        assert len(second.species) <= 4
-        assert {one.id for one in second.species} <= {one.id for one in first.species}
+@pytest.mark.parametrize("threshold", [LOWEST_THRESHOLD, 0.05, 0.3, HIGHEST_THRESHOLD])
+def test_old_species_live_on_though_near_each_other_and_though_strangers_come(
+    threshold: float,
+) -> None:
+    """The younger of two that had come near each other was dropped, whoever was in it, and the
+    strangers got its place."""
+    space, table = space_of(), new_table()
+    narrow, near, wide = (
+        module(
+            table,
+            nodes=[LayerNode(id=2, kind="conv2d", parameters={**CONV, "filters": filters})],
+            id=f"m{filters:04d}",
+        )
+        for filters in (16, 20, 68)
+    )
+    stranger = module(
+        table,
+        [(0, 3), (3, 1)],
+        [LayerNode(id=3, kind="identity", parameters={})],
+        id="m0100",
+    )
+    old = [
+        Species(id=number, representative=genome, members=(genome.id,))
+        for number, genome in enumerate((narrow, near, wide))
+    ]
+    found = speciate(
+        [narrow, near, wide, stranger],
+        old,
+        wanted=3,
+        threshold=threshold,
+        next_id=3,
+        space=space,
+    )
+    assert [one.id for one in found.species] == [0, 1, 2]
 
 
 def test_a_place_that_is_free_is_filled_by_lowering_the_threshold() -> None:
