@@ -13,6 +13,7 @@ byte of metadata).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import logging
@@ -25,6 +26,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from mpinas.evolution.innovation import HistoryRow
 from mpinas.journal import fsync_directory
 from mpinas.records import canonical_json, parse_json
 
@@ -34,8 +36,6 @@ SCHEMA_VERSION = 1
 USER_BLOCK_BYTES = 512
 START = -1
 """Generation number of ``start.h5``."""
-
-HistoryRow = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,16 +75,19 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     parts = _parts(checkpoint)
     if path.exists() and _holds(path, parts):
         return
+    content = _sealed(checkpoint.generation, parts)
     temporary = path.with_name(f".{path.name}.new")
-    with h5py.File(temporary, "w", locking=False, userblock_size=USER_BLOCK_BYTES) as file:
-        file.attrs["schema_version"] = SCHEMA_VERSION
-        file.attrs["generation"] = checkpoint.generation
-        for name, text in parts.items():
-            file.create_dataset(name, data=np.frombuffer(text, dtype=np.uint8))
-    _seal(temporary)
-    if not _holds(temporary, parts):
-        raise OSError(f"{temporary}: what was read back is not what was written")
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if temporary.read_bytes() != content:
+            raise OSError(errno.EIO, "what was read back is not what was written", str(temporary))
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     fsync_directory(path.parent)
 
 
@@ -172,12 +175,13 @@ def _user_block(content: bytes) -> bytes:
     return (text + hashlib.sha256(content).hexdigest() + "\n").encode().ljust(USER_BLOCK_BYTES)
 
 
-def _seal(path: Path) -> None:
-    """Puts the checksum into the user block, and all of the file on disk."""
-    with path.open("r+b") as file:
-        file.seek(USER_BLOCK_BYTES)
-        block = _user_block(file.read())
-        file.seek(0)
-        file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
+def _sealed(generation: int, parts: Mapping[str, bytes]) -> bytes:
+    """The file, made in memory: on a full disk the HDF5 library crashes."""
+    memory = io.BytesIO()
+    with h5py.File(memory, "w", userblock_size=USER_BLOCK_BYTES) as file:
+        file.attrs["schema_version"] = SCHEMA_VERSION
+        file.attrs["generation"] = generation
+        for name, text in parts.items():
+            file.create_dataset(name, data=np.frombuffer(text, dtype=np.uint8))
+    content = memory.getvalue()[USER_BLOCK_BYTES:]
+    return _user_block(content) + content

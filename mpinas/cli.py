@@ -28,14 +28,17 @@ from mpinas.dispatch.servant import ignore_signals, serve
 from mpinas.dispatch.settings import worker_settings
 from mpinas.dry_run import DryRun, dry_run
 from mpinas.errors import MpinasError, UserMustChange
+from mpinas.opening import KNOWLEDGE, RunOptions, read_config, run_path
 from mpinas.report.run_view import load_run, to_json_view
 from mpinas.report.tables import duration, render
-from mpinas.session import KNOWLEDGE, RunOptions, read_config, run_path, run_search, stop_signals
+from mpinas.session import run_search
+from mpinas.signals import let_signals_in, stop_signals
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USER_MUST_CHANGE = 2
 EXIT_STOPPED = 75
+EXIT_INTERRUPTED = 130
 
 DISMISSAL_GRACE_S = 10.0
 
@@ -53,8 +56,11 @@ class _RunByDefault(click.Group):
 
 @click.group(cls=_RunByDefault, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mpinas")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Neural architecture search over MPI: CoDeepNEAT for Keras."""
+    if context.invoked_subcommand != "run":
+        let_signals_in()
 
 
 @main.command()
@@ -92,11 +98,14 @@ def run(
         start_from=start_from,
         fresh=fresh,
     )
-    with stop_signals() as stopping:
-        command = partial(_dry_run, options) if dry else partial(_search_here, options, stopping)
-        if _guarded(lambda: launch.wants_mpi(os.environ, local_workers_asked=workers is not None)):
-            _join_and(command)
-        sys.exit(_exit_code(lambda: command(_local_executor)))
+    command = partial(_dry_run if dry else _search_here, options)
+    if _guarded(lambda: launch.wants_mpi(os.environ, local_workers_asked=workers is not None)):
+        if workers is not None:
+            click.echo(
+                "--workers counts local workers; under MPI every other rank is one", err=True
+            )
+        _join_and(command)
+    sys.exit(_exit_code(lambda: command(_local_executor)))
 
 
 @main.command()
@@ -122,27 +131,30 @@ def _with_options(overrides: Sequence[str], **options: Any) -> tuple[str, ...]:
 OpenExecutor = Callable[[RunConfig], Executor]
 
 
-def _search_here(
-    options: RunOptions, stopping: Callable[[], bool], open_executor: OpenExecutor
-) -> int:
+def _search_here(options: RunOptions, open_executor: OpenExecutor) -> int:
     """Runs the search in this process, with other ranks or local processes as workers."""
     _log_to_standard_error()
-    config = read_config(options)
-    executor = open_executor(config)
-    try:
-        done = run_search(config, options, executor, stopping)
-    finally:
-        executor.close()
-    path = run_path(config, options)
-    if done:
-        click.echo(f"done: {path}")
-        return EXIT_DONE
-    click.echo(f"stopped early and saved; the same command goes on: {path}")
-    return EXIT_STOPPED
+    with stop_signals() as stopping:
+        config = read_config(options)
+        executor = open_executor(config)
+        try:
+            done = run_search(config, options, executor, stopping)
+        finally:
+            executor.close()
+        path = run_path(config, options)
+        words = "done" if done else "stopped early and saved; the same command goes on"
+        click.echo(f"{words}: {path}")
+        return EXIT_DONE if done else EXIT_STOPPED
 
 
 def _dry_run(options: RunOptions, open_executor: OpenExecutor) -> int:
-    _print_dry_run(dry_run(options))
+    let_signals_in()
+    config = read_config(options)
+    executor = open_executor(config)
+    try:
+        _print_dry_run(dry_run(config, options, executor))
+    finally:
+        executor.close()
     return EXIT_DONE
 
 
@@ -175,6 +187,7 @@ def _join_and(command: Callable[[OpenExecutor], int]) -> NoReturn:
     mpi.abort_on_error(world)
     if world.rank > 0:
         ignore_signals()
+        let_signals_in()
         serve(world)
         sys.exit(EXIT_DONE)
     opened: list[MpiExecutor] = []
@@ -204,12 +217,11 @@ def _exit_code(function: Callable[[], int]) -> int:
     except UserMustChange as error:
         _complain(error)
         return EXIT_USER_MUST_CHANGE
-    except MpinasError as error:
+    except (MpinasError, OSError) as error:
         _complain(error)
         return EXIT_FAILED
-    except OSError as error:
-        _complain(error)
-        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
 
 
 def _complain(error: Exception) -> None:
@@ -217,7 +229,7 @@ def _complain(error: Exception) -> None:
 
 
 def _log_to_standard_error() -> None:
-    """Plain lines, which a job log keeps; warnings only on a terminal-less quick look."""
+    """Plain lines, a line per event, as a job's log keeps them."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     package = logging.getLogger("mpinas")

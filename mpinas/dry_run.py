@@ -8,13 +8,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mpinas.assembly.shapes import network_costs
-from mpinas.dispatch.local import LocalExecutor
-from mpinas.dispatch.settings import worker_settings
-from mpinas.errors import MpinasError
+from mpinas.config import RunConfig
+from mpinas.dispatch.base import Executor
+from mpinas.errors import MpinasError, NoWorkerLeft, UserMustChange, fault
+from mpinas.opening import (
+    RunOptions,
+    check_directory,
+    fill_directory,
+    load_start,
+    run_path,
+    search_setting,
+)
+from mpinas.problems import open_prepared, part_sizes
 from mpinas.records import Costs, Finished, Progress, TrialResult, TrialSpec
-from mpinas.run_directory import create_run_directory
+from mpinas.run_directory import RunDirectory, create_run_directory
 from mpinas.search import Search
-from mpinas.session import RunOptions, fill_directory, read_config, search_setting
 
 BYTES_PER_MB = 2**20
 TRIED_EPOCHS = 2
@@ -46,41 +54,59 @@ class DryRun:
     disk_mb: float
 
 
-def dry_run(options: RunOptions) -> DryRun:
-    """Reads configuration and data, builds and trains one candidate for two epochs.
+def dry_run(config: RunConfig, options: RunOptions, executor: Executor) -> DryRun:
+    """Checks what the run would check, and trains one candidate for two epochs.
+
+    Args:
+        executor: with the workers the run would have; it stays the caller's to close.
 
     Raises:
-        UserMustChange: as the run itself would.
+        UserMustChange: as the run itself would, or no candidate is within the limits.
         MpinasError: the candidate could not be trained; the message says why.
     """
-    config = read_config(options)
+    path = run_path(config, options)
+    check_directory(config, path, fresh=options.fresh)
+    if options.start_from is not None:
+        load_start(config, options.start_from, RunDirectory(path))
     with tempfile.TemporaryDirectory() as folder:
         directory = create_run_directory(
             Path(folder) / config.name, lambda new: fill_directory(config, new)
         )
         setting = search_setting(config, directory.problem)
-        specs = Search(setting, directory).next_specs(config.tuner.individuals)
-        if not specs:
-            raise MpinasError("no candidate of the first generation is within the limits of space")
-        median = specs[len(specs) // 2]
-        settings = worker_settings(config.trial, config.run)
-        measured = _try_out(median, LocalExecutor(settings, workers=1))
-        data_mb = directory.problem.stat().st_size / BYTES_PER_MB
+        median = _median_candidate(Search(setting, directory), config)
+        measured = _try_out(median, executor)
+        data_bytes = directory.problem.stat().st_size
+        images = len(open_prepared(directory.problem).y_train)
+    training_images, validation_images = part_sizes(
+        images,
+        validation=config.problem.validation,
+        train_images=config.problem.train_images,
+    )
     trials = config.tuner.generations * config.tuner.individuals
+    worker = measured.result.worker
     return DryRun(
         name=config.name,
         generations=config.tuner.generations,
         individuals=config.tuner.individuals,
         trials=trials,
-        training_images=setting.training_images,
-        validation_images=setting.validation_images,
-        workers=config.run.workers,
+        training_images=training_images,
+        validation_images=validation_images,
+        workers=executor.workers(),
         costs=network_costs(median.network),
         layers=len(median.network.layers),
         trial_s=_expected_s(measured, config.trial.epochs),
-        device=measured.result.worker.device if measured.result.worker else "",
-        disk_mb=data_mb + trials * RESULT_BYTES / BYTES_PER_MB,
+        device=worker.device if worker else "",
+        disk_mb=(data_bytes + trials * RESULT_BYTES) / BYTES_PER_MB,
     )
+
+
+def _median_candidate(search: Search, config: RunConfig) -> TrialSpec:
+    specs = search.next_specs(config.tuner.individuals)
+    if search.generation > 0 or not specs:
+        raise UserMustChange(
+            fault("space", "no candidate of the first generation is within its limits")
+        )
+    return specs[len(specs) // 2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +117,7 @@ class _Measured:
     epoch_s: float
 
 
-def _try_out(spec: TrialSpec, executor: LocalExecutor) -> _Measured:
+def _try_out(spec: TrialSpec, executor: Executor) -> _Measured:
     """Two epochs of a candidate, in a process of its own as every trial.
 
     Raises:
@@ -99,19 +125,16 @@ def _try_out(spec: TrialSpec, executor: LocalExecutor) -> _Measured:
     """
     short = {**spec.settings, "epochs": TRIED_EPOCHS}
     epoch_ends_s: list[float] = []
-    try:
-        executor.submit(replace(spec, settings=short, weights_path=None))
-        while True:
-            for event in executor.events(1.0):
-                if isinstance(event, Progress):
-                    epoch_ends_s.append(time.monotonic())
-                if isinstance(event, Finished):
-                    return _Measured(
-                        result=_complete(event.result),
-                        epoch_s=epoch_ends_s[-1] - epoch_ends_s[0],
-                    )
-    finally:
-        executor.close()
+    executor.submit(replace(spec, settings=short, weights_path=None))
+    while executor.workers():
+        for event in executor.events(1.0):
+            if isinstance(event, Progress):
+                epoch_ends_s.append(time.monotonic())
+            if isinstance(event, Finished):
+                return _Measured(
+                    result=_complete(event.result), epoch_s=epoch_ends_s[-1] - epoch_ends_s[0]
+                )
+    raise NoWorkerLeft("no worker is left that can run a trial")
 
 
 def _complete(result: TrialResult) -> TrialResult:

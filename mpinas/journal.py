@@ -24,14 +24,20 @@ def append_result(path: Path, result: TrialResult) -> None:
     """Appends one result and returns when it is on disk.
 
     Raises:
-        OSError: the disk is full or gone; a torn line may stay behind.
+        OSError: the disk is full or gone; the journal is as it was.
     """
     payload = to_json(result)
     line = b'{"crc":"%08x","result":%s}\n' % (zlib.crc32(payload), payload)
     is_new = not path.exists()
     with path.open("ab", buffering=0) as file:
-        file.write(line)
-        os.fsync(file.fileno())
+        before = file.tell()
+        try:
+            while line:
+                line = line[file.write(line) :]
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(before)
+            raise
     if is_new:
         fsync_directory(path.parent)
 
@@ -39,7 +45,8 @@ def append_result(path: Path, result: TrialResult) -> None:
 def read_results(path: Path) -> list[TrialResult]:
     """The intact results of a journal, in the order they arrived; none if there is no file.
 
-    Of a trial that stands twice, the first counts.
+    Of a trial that stands twice, the last counts: it was run again because the first could not be
+    used.
     """
     results: dict[str, TrialResult] = {}
     for number, line in enumerate(_complete_lines(path), start=1):
@@ -47,7 +54,7 @@ def read_results(path: Path) -> list[TrialResult]:
         if result is None:
             logger.warning("%s: line %d is damaged and not used", path, number)
         else:
-            results.setdefault(result.trial_id, result)
+            results[result.trial_id] = result
     return list(results.values())
 
 

@@ -6,16 +6,18 @@ import logging
 import time
 from dataclasses import replace
 
-from mpinas.records import Event, Finished, Progress, Started, TrialResult, TrialSpec, WorkerLost
-from mpinas.run_directory import (
-    Owner,
-    RunDirectory,
-    RunningTrial,
-    Status,
-    beat,
-    load_status,
-    save_status,
+from mpinas.ownership import Owner, beat
+from mpinas.records import (
+    Event,
+    Finished,
+    Progress,
+    Started,
+    TrialResult,
+    TrialSpec,
+    WorkerLost,
+    last_line,
 )
+from mpinas.run_directory import RunDirectory, RunningTrial, Status, load_status, save_status
 
 logger = logging.getLogger(__name__)
 
@@ -123,11 +125,10 @@ class Monitor:
     def _take_finished(self, result: TrialResult) -> None:
         self._running.pop(result.trial_id, None)
         self._last_result_s = time.monotonic()
-        self._busy_s += result.times.wall_time_s
+        self._busy_s += result.times.wall_time_s - result.times.start_s
         if result.fitness is not None:
             outcome = f"fitness {result.fitness:.4f}"
         else:
-            reason = result.error.strip().split("\n")[-1]
             kind = f" ({result.failure.value})" if result.failure else ""
-            outcome = f"{result.status.value}{kind}: {reason}"
+            outcome = f"{result.status.value}{kind}: {last_line(result.error)}"
         logger.info("%s %s in %.1f s", result.trial_id, outcome, result.times.wall_time_s)

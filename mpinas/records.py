@@ -77,6 +77,11 @@ def canonical_json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
+def last_line(error: str) -> str:
+    """The line of a traceback that says what went wrong; empty for an empty text."""
+    return error.strip().split("\n")[-1]
+
+
 def trial_id(generation: int, index: int) -> str:
     """``g003-t017``: sorts and greps."""
     return f"g{generation:03d}-t{index:03d}"

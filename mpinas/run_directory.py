@@ -1,15 +1,17 @@
-"""The run directory: where everything of a run stands, and whose it is.
+"""The run directory: where everything of a run stands.
 
-Only the searching process writes here. Readers (``show``, ``report``) take what they find: a
-status file is replaced whole, a journal only grows.
+Only the searching process writes here (``ownership.py``). Readers (``show``, ``report``) take what
+they find: a status file is replaced whole, a journal only grows.
 """
 
 from __future__ import annotations
 
+import errno
+import glob
 import os
+import re
 import shutil
 import socket
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +19,6 @@ from pathlib import Path
 from mpinas.errors import RunDirectoryFault, fault
 from mpinas.journal import fsync_directory
 from mpinas.records import from_json, to_json
-
-STALE_AFTER_HEARTBEATS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,38 +67,103 @@ class RunDirectory:
 
     def journals(self) -> list[Path]:
         """All journals, in the order of their generations."""
-        found = (self.path / "journal").glob("g*.jsonl")
-        return sorted(found, key=lambda path: int(path.stem[1:]))
+        return _numbered(self.path / "journal", r"g(\d+)\.jsonl")
+
+    def told(self) -> int:
+        """How many generations are told, by the checkpoints that are there."""
+        files = _numbered(self.checkpoints, r"g(\d+)\.h5")
+        return int(files[-1].stem[1:]) + 1 if files else 0
 
     def exists(self) -> bool:
         return self.config.exists()
 
+    def make_folders(self) -> None:
+        """Makes the folders that somebody removed."""
+        _make_folders(self.path)
 
-def create_run_directory(path: Path, fill: Callable[[RunDirectory], None]) -> RunDirectory:
+
+def _numbered(folder: Path, pattern: str) -> list[Path]:
+    """The files whose whole name matches, in the order of their numbers."""
+    matches = ((re.fullmatch(pattern, path.name), path) for path in folder.glob("*"))
+    found = [(int(match[1]), path) for match, path in matches if match]
+    return [path for _, path in sorted(found)]
+
+
+def create_run_directory(
+    path: Path, fill: Callable[[RunDirectory], None], *, aside: Path | None = None
+) -> RunDirectory:
     """Makes a run directory that appears whole or not at all.
 
     Args:
         fill: writes the first files into the directory it is given; where it raises, nothing
-            stays behind.
+            stays behind and nothing was moved.
+        aside: where an old run at ``path`` is moved to, just before the new one appears.
 
     Raises:
-        RunDirectoryFault: the place is taken by something that is no run.
+        RunDirectoryFault: the place is taken or cannot be written to.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if aside is None and path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunDirectoryFault(
             fault(str(path), "exists and is not a run", cure="Give another directory with --out")
         )
-    building = path.parent / f".{path.name}.{os.getpid()}.new"
+    path = path.resolve()
+    in_place = aside is None and path.exists()
+    building = _building_place(path if in_place else path.parent, path.name)
     try:
-        for folder in (building / "journal", building / "checkpoints"):
-            folder.mkdir(parents=True)
+        _make_folders(building)
         fill(RunDirectory(building))
-        building.rename(path)
+        if aside is not None:
+            path.rename(aside)
+        _move_up(building, path) if in_place else building.rename(path)
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        raise RunDirectoryFault(_cannot_be_made(path, error)) from error
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
     fsync_directory(path.parent)
     return RunDirectory(path)
+
+
+def _building_place(folder: Path, name: str) -> Path:
+    """A name no other process uses; what dead processes of this host left there is removed."""
+    prefix = f".{name}.{socket.gethostname()}."
+    for left in folder.glob(f"{glob.escape(prefix)}*.new"):
+        pid = left.name[len(prefix) : -len(".new")]
+        if pid.isdecimal() and process_start(int(pid)) is None:
+            shutil.rmtree(left, ignore_errors=True)
+    return folder / f"{prefix}{os.getpid()}.new"
+
+
+def _make_folders(path: Path) -> None:
+    for folder in (path / "journal", path / "checkpoints"):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _move_up(building: Path, path: Path) -> None:
+    """Into a directory that is there already; ``config.yaml``, which makes it a run, last."""
+    for file in sorted(building.iterdir(), key=lambda file: file.name == "config.yaml"):
+        file.rename(path / file.name)
+    building.rmdir()
+
+
+def _cannot_be_made(path: Path, error: OSError) -> str:
+    if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+        return fault(str(path), "another job has just made this run directory")
+    return fault(
+        str(path),
+        f"the run directory cannot be made: {error.strerror}",
+        cure="Give another directory with --out",
+    )
+
+
+def process_start(pid: int) -> int | None:
+    """Start time of a process in clock ticks since boot; None if there is no such process."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
 
 
 def write_whole(path: Path, text: str | bytes) -> None:
@@ -154,100 +219,3 @@ def load_status(directory: RunDirectory) -> Status | None:
 
 def save_status(directory: RunDirectory, status: Status) -> None:
     write_whole(directory.status, to_json(status))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
-    """The job that a run directory belongs to while it lives."""
-
-    host: str
-    pid: int
-    process_start: int
-    job_id: str
-    heartbeat_s: float
-
-
-def claim(directory: RunDirectory, heartbeat_s: float) -> Owner:
-    """Takes the directory for this process.
-
-    Raises:
-        RunDirectoryFault: another process that still lives has it.
-    """
-    current = _load_owner(directory)
-    if current is not None and owner_is_alive(directory, current):
-        raise RunDirectoryFault(
-            fault(
-                str(directory.path),
-                "another job is working in this run directory",
-                f"host={current.host}, pid={current.pid}, job={current.job_id or 'none'}",
-                cure="Wait for it, stop it, or give another directory with --out",
-            )
-        )
-    mine = Owner(
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        process_start=_process_start(os.getpid()) or 0,
-        job_id=os.environ.get("SLURM_JOB_ID") or os.environ.get("LSB_JOBID") or "",
-        heartbeat_s=heartbeat_s,
-    )
-    directory.owner.unlink(missing_ok=True)
-    try:
-        with directory.owner.open("xb") as file:
-            file.write(to_json(mine))
-    except FileExistsError as error:
-        raise RunDirectoryFault(
-            fault(str(directory.path), "another job took this run directory just now")
-        ) from error
-    return mine
-
-
-def release(directory: RunDirectory, owner: Owner) -> None:
-    """Gives the directory back, if it is still ours."""
-    if _load_owner(directory) == owner:
-        directory.owner.unlink(missing_ok=True)
-
-
-def beat(directory: RunDirectory, owner: Owner) -> None:
-    """Gives a sign of life.
-
-    Raises:
-        RunDirectoryFault: another job has taken the directory; this one must stop writing.
-    """
-    if _load_owner(directory) != owner:
-        raise RunDirectoryFault(
-            fault(str(directory.path), "another job has taken this run directory over")
-        )
-    os.utime(directory.owner)
-
-
-def is_alive(directory: RunDirectory) -> bool:
-    """Whether a job is working in the directory."""
-    owner = _load_owner(directory)
-    return owner is not None and owner_is_alive(directory, owner)
-
-
-def owner_is_alive(directory: RunDirectory, owner: Owner) -> bool:
-    """On the same host the process tells, elsewhere the age of its last heartbeat."""
-    if owner.host == socket.gethostname():
-        return _process_start(owner.pid) == owner.process_start
-    try:
-        age_s = time.time() - directory.owner.stat().st_mtime
-    except FileNotFoundError:
-        return False
-    return age_s < STALE_AFTER_HEARTBEATS * owner.heartbeat_s
-
-
-def _load_owner(directory: RunDirectory) -> Owner | None:
-    try:
-        return from_json(Owner, directory.owner.read_bytes())
-    except (OSError, ValueError):
-        return None
-
-
-def _process_start(pid: int) -> int | None:
-    """Start time of a process in clock ticks since boot; None if there is no such process."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])

@@ -8,9 +8,10 @@ stopped.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from typing import Any
 from mpinas import __version__, checkpoint, journal
 from mpinas.assembly.expand import expand
 from mpinas.assembly.shapes import check_limits, network_costs
+from mpinas.clock import Seen, seen
 from mpinas.config import RunConfig
-from mpinas.errors import Infeasible
+from mpinas.errors import Infeasible, RunDirectoryFault, fault
 from mpinas.evolution.genome import Candidate
 from mpinas.records import (
     Costs,
@@ -32,14 +34,18 @@ from mpinas.records import (
     TrialSpec,
     TrialStatus,
     WorkerLost,
+    canonical_json,
+    last_line,
     to_plain,
     trial_id,
     trial_number,
 )
+from mpinas.results import results_of
 from mpinas.run_directory import RunDirectory
 from mpinas.space.search_space import SearchSpace
 from mpinas.streams import ASK, STARTING_POPULATIONS, stream, trial_seed
 from mpinas.tuners.base import Tuner
+from mpinas.weights import KeptWeights
 
 logger = logging.getLogger(__name__)
 
@@ -53,18 +59,18 @@ class Setting:
     Attributes:
         problem: as every trial gets it.
         image_shape: (height, width, channels).
+        data: checksum of the prepared data.
         training_images: how many a trial sees in an epoch; for predicting its cost.
-        validation_images: how many are held out to judge.
     """
 
     config: RunConfig
     tuner: Tuner
     space: SearchSpace
     problem: ProblemSpec
+    data: str
     image_shape: tuple[int, int, int]
     classes: int
     training_images: int
-    validation_images: int
 
 
 class Search:
@@ -86,7 +92,7 @@ class Search:
         self._results: dict[str, TrialResult] = {}
         self._attempts: dict[str, int] = {}
         self._expected = 0
-        self._best = best_result(directory)
+        self._weights = KeptWeights(setting.config, directory)
         self._state, self.generation = self._load_or_start(start_state)
 
     @property
@@ -113,16 +119,18 @@ class Search:
         while not self.done and self._expected == 0:
             self._begin_generation()
             self._end_generation_if_told()
-        chosen: list[TrialSpec] = []
-        for spec in self._waiting:
-            if len(chosen) >= wanted:
-                break
-            if fits(spec):
-                chosen.append(spec)
+        chosen = [spec for spec in self._startable(wanted) if fits(spec)][:wanted]
         for spec in chosen:
             self._waiting.remove(spec)
             self._running[spec.trial_id] = spec
         return chosen
+
+    def _startable(self, free: int) -> list[TrialSpec]:
+        """What may go out now. A trial that failed by infrastructure goes out only where the
+        executor has a choice of workers, so that it is tried elsewhere."""
+        if free > 1 or not self._running:
+            return list(self._waiting)
+        return [spec for spec in self._waiting if spec.trial_id not in self._attempts]
 
     def take(self, event: Event) -> None:
         """Takes what an executor tells; a final result is on disk when this returns."""
@@ -137,13 +145,41 @@ class Search:
         newest = checkpoint.load_chain(directory.start, directory.checkpoint)
         if newest is not None:
             self._saved_history = len(newest.history)
+            self._start_digest = str(newest.about["start"])
             state = tuner.state_from_plain(newest.state, newest.history)
             return state, newest.generation + 1
         if start_state is None:
             start_state = tuner.init(stream(self._setting.config.seed, STARTING_POPULATIONS))
         self._state, self._saved_history = start_state, 0
+        self._start_digest = self._digest(start_state)
+        self._check_start_is_the_lost_one()
         self._save(directory.start, checkpoint.START, ())
         return start_state, 0
+
+    def _digest(self, state: Any) -> str:
+        plain = [self._setting.tuner.state_to_plain(state), [list(row) for row in state.history]]
+        return hashlib.sha256(canonical_json(plain)).hexdigest()
+
+    def _check_start_is_the_lost_one(self) -> None:
+        """Where ``start.h5`` is lost, a later checkpoint still tells which populations it held.
+
+        Raises:
+            RunDirectoryFault: they are not those that would be begun with now.
+        """
+        for generation in range(self._directory.told()):
+            try:
+                later = checkpoint.load_checkpoint(self._directory.checkpoint(generation))
+            except checkpoint.DamagedCheckpoint:
+                continue
+            if later.about["start"] != self._start_digest:
+                raise RunDirectoryFault(
+                    fault(
+                        str(self._directory.start),
+                        "is lost or damaged, and the run did not begin with populations of its own",
+                        cure="Give --start-from again, as when it was begun",
+                    )
+                )
+            return
 
     def _begin_generation(self) -> None:
         setting, generation = self._setting, self.generation
@@ -200,19 +236,23 @@ class Search:
             learning_rate=float(candidate.blueprint.hyperparameters["learning_rate"]),  # type: ignore[arg-type]
             settings=config.trial.model_dump(mode="json"),
             seed=trial_seed(config.seed, self.generation, index),
-            predicted_cost=float(costs.flops) * setting.training_images * config.trial.epochs,
+            predicted_cost=self._predicted_cost(costs),
             time_limit_s=config.trial.time_limit_s,
             memory_limit_mb=config.trial.memory_limit_mb,
-            weights_path=self._weights_path(name),
+            weights_path=self._weights.path(name, self.generation),
         )
 
-    def _weights_path(self, name: str) -> str | None:
-        policy = self._setting.config.trial.save_weights
-        last = self.generation == self._setting.config.tuner.generations - 1
-        if policy == "none" or (policy == "last_generation" and not last):
-            return None
-        self._directory.weights.mkdir(exist_ok=True)
-        return str(weights_file(self._directory, name).absolute())
+    def _predicted_cost(self, costs: Costs) -> float:
+        setting = self._setting
+        return float(costs.flops) * setting.training_images * setting.config.trial.epochs
+
+    def past(self) -> list[Seen]:
+        """How long the trials of this run took so far, by its journals."""
+        return [
+            seen(self._predicted_cost(result.costs), result)
+            for result in results_of(self._directory)
+            if result.costs is not None and result.fitness is not None
+        ]
 
     def _decide(self, result: TrialResult, known: Mapping[str, TrialResult]) -> None:
         """Notes a result that rank 0 itself came to."""
@@ -234,18 +274,7 @@ class Search:
 
     def _note(self, result: TrialResult) -> None:
         self._results[result.trial_id] = result
-        self._keep_best_weights(result)
-
-    def _keep_best_weights(self, result: TrialResult) -> None:
-        """With ``save_weights: best`` only the file of the best trial so far stays."""
-        if self._setting.config.trial.save_weights != "best":
-            return
-        previous = self._best
-        if better(result, previous):
-            self._best, previous = result, self._best
-        loser = previous if self._best is result else result
-        if loser is not None:
-            weights_file(self._directory, loser.trial_id).unlink(missing_ok=True)
+        self._weights.take(result)
 
     def _take_lost(self, name: str, event: WorkerLost) -> None:
         spec = self._running.pop(name)
@@ -269,8 +298,8 @@ class Search:
         if result.failure is Failure.INFRASTRUCTURE:
             self._attempts[name] = self._attempts.get(name, 0) + 1
             if self._attempts[name] <= INFRASTRUCTURE_RETRIES:
-                logger.warning("%s: %s: tried again", name, result.error.strip().split("\n")[-1])
-                self._waiting.insert(0, spec)
+                logger.warning("%s: %s: tried again", name, last_line(result.error))
+                self._waiting.append(spec)
                 return
         journal.append_result(self._directory.journal(self.generation), result)
         self._note(result)
@@ -289,7 +318,7 @@ class Search:
     def _warn_if_none_is_complete(self, results: Sequence[TrialResult]) -> None:
         if any(result.fitness is not None for result in results):
             return
-        reasons = Counter(result.error.strip().split("\n")[-1] for result in results)
+        reasons = Counter(last_line(result.error) for result in results)
         (reason, count), *_ = reasons.most_common(1)
         logger.warning(
             "generation %d: not one of %d trials is complete; %d times: %s",
@@ -314,39 +343,14 @@ class Search:
                     "mpinas": __version__,
                     "name": config.name,
                     "seed": config.seed,
+                    "start": self._start_digest,
+                    "data": self._setting.data,
                     "space": config.space.model_dump(mode="json"),
                     "tuner": config.tuner.model_dump(mode="json", exclude={"generations"}),
                 },
             ),
         )
         self._saved_history = len(self._state.history)
-
-
-def weights_file(directory: RunDirectory, name: str) -> Path:
-    """Where the weights of a trial stand, if they are kept."""
-    return directory.weights / f"{name}.weights.h5"
-
-
-def better(one: TrialResult, other: TrialResult | None) -> bool:
-    """Whether the first result beats the second; of equal ones the earlier trial does."""
-    if one.fitness is None:
-        return False
-    if other is None or other.fitness is None or one.fitness != other.fitness:
-        return other is None or other.fitness is None or one.fitness > other.fitness
-    return trial_number(one.trial_id) < trial_number(other.trial_id)
-
-
-def best_of(results: Iterable[TrialResult]) -> TrialResult | None:
-    """The best of these trials, or None where none is complete."""
-    best: TrialResult | None = None
-    for result in results:
-        best = result if better(result, best) else best
-    return best
-
-
-def best_result(directory: RunDirectory) -> TrialResult | None:
-    """The best trial in the journals of a run."""
-    return best_of(result for file in directory.journals() for result in journal.read_results(file))
 
 
 def _infeasible(

@@ -11,10 +11,10 @@ import yaml
 from mpinas.config import RunConfig
 from mpinas.config_file import load_config
 from mpinas.journal import read_results
+from mpinas.opening import KNOWLEDGE, fill_directory, search_setting
 from mpinas.records import Finished, TrialResult, TrialSpec
 from mpinas.run_directory import RunDirectory, create_run_directory
 from mpinas.search import Search
-from mpinas.session import KNOWLEDGE, fill_directory, search_setting
 from mpinas.trial.fake import run_trial
 
 FAKE_SEARCH = """

@@ -20,9 +20,9 @@ import mpinas
 PACKAGE = Path(mpinas.__file__).parent
 
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("errors",),
+    ("errors", "signals"),
     ("config", "records"),
-    ("config_faults",),
+    ("config_faults", "config_yaml"),
     ("config_file", "streams", "clock"),
     ("problems",),
     ("space",),
@@ -34,10 +34,13 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("dispatch",),
     ("journal",),
     ("run_directory",),
+    ("ownership", "results"),
+    ("weights",),
     ("checkpoint",),
     ("monitor",),
     ("search",),
     ("pump",),
+    ("opening",),
     ("session",),
     ("dry_run",),
     ("experiment",),

@@ -10,10 +10,10 @@ from typing import Any
 from mpinas.config import RunConfig
 from mpinas.config_file import Knowledge, load_config
 from mpinas.errors import RunDirectoryFault, fault
-from mpinas.journal import read_results
+from mpinas.ownership import is_alive
 from mpinas.records import TrialResult, to_plain, trial_number
-from mpinas.run_directory import RunDirectory, RunningTrial, Status, is_alive, load_status
-from mpinas.search import best_of
+from mpinas.results import best_of, results_of
+from mpinas.run_directory import RunDirectory, RunningTrial, Status, load_status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,8 @@ class RunView:
 
     Attributes:
         status: ``running``, ``stopped`` or ``done``.
-        generation: the one being worked on, counted from 0; equal to ``generations`` when done.
+        generation: the one being worked on, counted from 0, by the checkpoints that are there;
+            equal to ``generations`` when done.
         results: of all trials so far, by trial number.
         best: the trial with the highest fitness, or None.
     """
@@ -56,12 +57,7 @@ def load_run(path: Path, knowledge: Knowledge) -> RunView:
             )
         )
     config = load_config(directory.config, (), knowledge)
-    results = tuple(
-        sorted(
-            (result for file in directory.journals() for result in read_results(file)),
-            key=lambda result: trial_number(result.trial_id),
-        )
-    )
+    results = tuple(sorted(results_of(directory), key=lambda result: trial_number(result.trial_id)))
     return _view(config, directory, load_status(directory), results)
 
 
@@ -73,20 +69,21 @@ def _view(
 ) -> RunView:
     alive = is_alive(directory)
     known = status or Status(status="stopped", generation=0, generations=0)
-    word = "running" if alive else "done" if known.status == "done" else "stopped"
+    told, generations = directory.told(), config.tuner.generations
     duty_s = known.worker_time_s
+    over = {result.trial_id for result in results}
     return RunView(
         name=config.name,
-        status=word,
-        generation=known.generation,
-        generations=config.tuner.generations,
+        status="running" if alive else "done" if told >= generations else "stopped",
+        generation=told,
+        generations=generations,
         individuals=config.tuner.individuals,
         workers=known.workers,
         wall_time_s=known.wall_time_s,
         utilisation=min(1.0, known.busy_time_s / duty_s) if duty_s > 0 else None,
         results=results,
         best=best_of(results),
-        running=known.running if alive else (),
+        running=tuple(one for one in known.running if alive and one.trial_id not in over),
     )
 
 

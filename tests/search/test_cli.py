@@ -1,13 +1,16 @@
 """The command line: exit codes, one line for a fault, nothing written, nothing overwritten."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from searching import config_file, found
 
 from mpinas.cli import main
-from mpinas.run_directory import RunDirectory, claim, release
+from mpinas.ownership import claim, release
+from mpinas.run_directory import RunDirectory
 
 
 @pytest.fixture
@@ -189,13 +192,21 @@ def test_a_generation_without_a_complete_trial_is_said(place):
     assert "above 1" in result.stderr
 
 
-def test_no_trial_is_started_that_would_end_after_the_walltime(place):
-    result = invoke("run", "search.yaml", "--walltime", "00:00:20")
+def test_at_the_walltime_running_trials_are_stopped_and_the_run_goes_on_later(place):
+    slow = ("--set", "trial.fake.seconds.mean=5")
+    result = invoke("run", "search.yaml", "--walltime", "00:00:02", *slow)
     assert result.exit_code == 75, result.output
     assert "the same command goes on" in result.stdout
-    assert found(RunDirectory(place / "runs" / "small")) == []
+    trials = found(RunDirectory(place / "runs" / "small"))
+    assert [fitness for _, _, fitness in trials if fitness is not None] == []
     assert json.loads(invoke("show", "runs/small", "--json").stdout)["status"] == "stopped"
-    assert invoke("run", "search.yaml", "--walltime", "01:00:00").exit_code == 0
+    again = invoke("run", "search.yaml", "--walltime", "00:00:02", *slow)
+    assert again.exit_code == 75
+
+
+def test_a_short_walltime_is_used(place):
+    """With a reserve of ``grace_s`` whatever the walltime, nothing was ever started."""
+    assert invoke("run", "search.yaml", "--walltime", "00:00:25").exit_code == 0
 
 
 def test_a_dry_run_tells_and_keeps_nothing(place):
@@ -203,6 +214,109 @@ def test_a_dry_run_tells_and_keeps_nothing(place):
     assert result.exit_code == 0, result.output
     assert "18 (3 x 6)" in result.stdout
     assert not (place / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--set", "seed=9"), "holds another search"),
+        (("--start-from", "nothing.h5", "--out", "b"), "no starting populations"),
+        (("--set", "space.max_parameters=1", "--out", "b"), "within its limits"),
+        (("--set", "run.gpus=99", "--out", "b"), "GPUs"),
+    ],
+)
+def test_a_dry_run_checks_what_the_run_would_check(place, options, words):
+    invoke("run", "search.yaml", "--set", "tuner.generations=1")
+    result = invoke("run", "search.yaml", "--dry-run", *options)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_a_run_is_made_longer_not_shorter(place):
+    invoke("run", "search.yaml")
+    result = invoke("run", "search.yaml", "--set", "tuner.generations=2")
+    assert result.exit_code == 2
+    assert "has 3 generations already" in result.stderr
+
+
+def test_removed_folders_and_data_are_made_again(place):
+    invoke("run", "search.yaml", "--set", "tuner.generations=1")
+    directory = RunDirectory(place / "runs" / "small")
+    before = found(directory)
+    shutil.rmtree(directory.journals()[0].parent)
+    directory.problem.unlink()
+    assert invoke("run", "search.yaml", "--set", "tuner.generations=2").exit_code == 0
+    assert len(found(directory)) == 6
+    assert not {trial[0] for trial in before} & {trial[0] for trial in found(directory)}
+
+
+def npz(file, seed):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(600) % 3
+    np.savez(
+        file,
+        x_train=rng.integers(0, 256, (600, 6, 6), dtype=np.uint8),
+        y_train=labels,
+        x_test=rng.integers(0, 256, (30, 6, 6), dtype=np.uint8),
+        y_test=labels[:30],
+    )
+
+
+def test_data_may_move_but_not_change(place):
+    npz("a.npz", 1)
+    command = ("run", "search.yaml", "--set", "tuner.generations=1", "--set")
+    assert invoke(*command, "problem={name: arrays, path: a.npz}").exit_code == 0
+    (place / "a.npz").rename("moved.npz")
+    assert invoke(*command, "problem={name: arrays, path: moved.npz}").exit_code == 0
+    npz("other.npz", 2)
+    refused = invoke(*command, "problem={name: arrays, path: other.npz}")
+    assert refused.exit_code == 2
+    assert "began with other data" in refused.stderr
+    (place / "runs" / "small" / "problem.h5").unlink()
+    refused = invoke(*command, "problem={name: arrays, path: other.npz}")
+    assert refused.exit_code == 2
+    assert not (place / "runs" / "small" / "problem.h5").exists()
+    assert invoke(*command, "problem={name: arrays, path: moved.npz}").exit_code == 0
+
+
+def test_damaged_data_are_not_trained_on(place):
+    invoke("run", "search.yaml", "--set", "tuner.generations=1")
+    file = place / "runs" / "small" / "problem.h5"
+    content = bytearray(file.read_bytes())
+    content[-1000] ^= 1
+    file.write_bytes(content)
+    result = invoke("run", "search.yaml", "--set", "tuner.generations=2")
+    assert result.exit_code == 2
+    assert "problem.h5" in result.stderr
+
+
+def test_a_bad_fresh_start_leaves_the_old_run_where_it_is(place):
+    invoke("run", "search.yaml", "--set", "tuner.generations=1")
+    before = sorted((place / "runs").iterdir())
+    result = invoke("run", "search.yaml", "--fresh", "--set", "trial.batch_size=100000")
+    assert result.exit_code == 2
+    assert sorted((place / "runs").iterdir()) == before
+
+
+def test_an_empty_directory_is_filled_in_place(place):
+    (place / "mount").mkdir()
+    command = ("run", "search.yaml", "--set", "tuner.generations=1", "--out", "mount")
+    assert invoke(*command).exit_code == 0
+    assert invoke(*command).exit_code == 0
+
+
+def test_a_lost_start_of_other_populations_is_not_replaced_by_own_ones(place):
+    one_generation = ("--set", "tuner.generations=1")
+    invoke("run", "search.yaml", *one_generation)
+    start = ("--start-from", "runs/small/checkpoints/start.h5")
+    other = ("run", "search.yaml", "--out", "b", "--set", "seed=9", *one_generation)
+    assert invoke(*other, *start).exit_code == 0
+    (place / "b" / "checkpoints" / "start.h5").unlink()
+    refused = invoke(*other)
+    assert refused.exit_code == 2
+    assert "--start-from again" in refused.stderr
+    assert invoke(*other, *start).exit_code == 0
+    assert len(found(RunDirectory(place / "b"))) == 6
 
 
 def test_a_dry_run_says_why_its_candidate_failed(place):
@@ -224,4 +338,4 @@ def test_a_damaged_status_file_hides_no_trial(place):
     invoke("run", "search.yaml", "--set", "tuner.generations=1")
     (place / "runs" / "small" / "status.json").write_text('{"sta')
     view = json.loads(invoke("show", "runs/small", "--json").stdout)
-    assert (len(view["trials"]), view["status"]) == (6, "stopped")
+    assert (len(view["trials"]), view["status"], view["generation"]) == (6, "done", 1)

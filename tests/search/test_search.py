@@ -145,6 +145,8 @@ def test_a_result_of_another_network_is_named_and_run_again(run, never_stopped, 
         assert drive(search_in(run)) > 0
     assert stranger.trial_id in caplog.text
     kept = {one.trial_id: one for one in read_results(run.journal(0))}
+    assert kept[stranger.trial_id].network_hash == stranger.network_hash
+    assert drive(search_in(run)) == 0, "it is run again at each resume"
     assert set(kept) == {name for name, _, _ in found(never_stopped) if name.startswith("g000")}
 
 
@@ -192,6 +194,22 @@ def test_infrastructure_is_tried_again_twice_and_then_is_no_evidence(run):
     last = next(one for one in read_results(run.journal(0)) if one.trial_id == "g000-t001")
     assert last.failure is Failure.INFRASTRUCTURE
     assert len(read_results(run.journal(0))) == 6
+
+
+def test_what_failed_on_a_worker_goes_out_again_only_where_there_is_a_choice(run):
+    """The one bad worker was free at once, and got the same trial three times."""
+    search = search_in(run)
+    first, second = search.next_specs(2)
+    search.take(Finished(result=lost_result(first)))
+    assert first.trial_id not in [spec.trial_id for spec in search.next_specs(1)]
+    assert first.trial_id in [spec.trial_id for spec in search.next_specs(50)]
+    alone = search_in(run)
+    specs = alone.next_specs(50)
+    for spec in specs[1:]:
+        alone.take(Finished(result=fake_result(spec)))
+    alone.take(Finished(result=lost_result(specs[0])))
+    assert [spec.trial_id for spec in alone.next_specs(1)] == [specs[0].trial_id]
+    assert second.trial_id != first.trial_id
 
 
 def test_infrastructure_that_mends_itself_changes_nothing(run, never_stopped):
@@ -321,6 +339,26 @@ def test_a_journaled_result_of_a_candidate_that_is_infeasible_now_is_named(run, 
 
 def is_infeasible(result):
     return result.status is TrialStatus.INFEASIBLE
+
+
+def test_the_best_weights_survive_every_resume(tmp_path):
+    """The file of the best trial was deleted when its result was read again."""
+    run = new_run(tmp_path, "run", "trial.save_weights=best", "trial.fake.failures={}")
+
+    def evaluate(spec):
+        with open(spec.weights_path, "w") as file:
+            file.write(spec.trial_id)
+        return fake_result(spec)
+
+    while not (search := search_in(run)).done:
+        drive(search, stop_after=1, evaluate=evaluate)
+        results = [one for file in run.journals() for one in read_results(file)]
+        best = max(results, key=lambda one: (one.fitness or -1.0, -trial_number(one.trial_id)[1]))
+        if best.fitness is not None:
+            search_in(run).next_specs(1)
+            kept = [file.read_text() for file in run.weights.glob("*")]
+            fitness = {one.trial_id: one.fitness for one in results}
+            assert [fitness[name] for name in kept] == [best.fitness]
 
 
 def test_every_generation_failing_ends_the_search_all_the_same(tmp_path):

@@ -1,6 +1,9 @@
 """A journal survives kills and damage without losing or inventing a result."""
 
 import logging
+import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -69,9 +72,26 @@ def test_a_line_with_a_right_crc_over_something_else_is_not_used(journal):
     assert len(read_results(journal)) == 5
 
 
-def test_of_a_trial_that_stands_twice_the_first_counts(journal):
+def test_of_a_trial_that_stands_twice_the_last_counts(journal):
     append_result(journal, complete(2, 0.99))
-    assert next(r for r in read_results(journal) if r.trial_id == "g000-t002").fitness == 0.2
+    assert next(r for r in read_results(journal) if r.trial_id == "g000-t002").fitness == 0.99
+
+
+def test_a_disk_that_takes_half_a_line_is_an_error_and_leaves_the_journal_as_it_was(journal):
+    before = journal.read_bytes()
+    program = (
+        "import resource, sys, pathlib; sys.path.insert(0, sys.argv[2]);"
+        "from test_journal import complete, append_result; import signal;"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); file = pathlib.Path(sys.argv[1]);"
+        "size = file.stat().st_size + 100; resource.setrlimit(resource.RLIMIT_FSIZE, (size, size));"
+        "append_result(file, complete(7))"
+    )
+    folder = str(pathlib.Path(__file__).parent)
+    ended = subprocess.run(
+        [sys.executable, "-c", program, str(journal), folder], capture_output=True, text=True
+    )
+    assert "OSError" in ended.stderr
+    assert journal.read_bytes() == before
 
 
 def test_failures_keep_their_class_and_text(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -9,17 +10,13 @@ import time
 import pytest
 
 from mpinas.errors import RunDirectoryFault
+from mpinas.ownership import STALE_AFTER_HEARTBEATS, beat, claim, is_alive, release
 from mpinas.records import to_json
 from mpinas.run_directory import (
-    STALE_AFTER_HEARTBEATS,
     RunDirectory,
     Status,
-    beat,
-    claim,
     create_run_directory,
-    is_alive,
     load_status,
-    release,
     save_status,
 )
 
@@ -58,8 +55,15 @@ def test_a_folder_of_something_else_is_refused_and_kept(tmp_path):
 
 def test_an_empty_folder_is_used(tmp_path):
     (tmp_path / "run").mkdir()
+    made = (tmp_path / "run").stat().st_ino
     create_run_directory(tmp_path / "run", lambda new: new.config.write_text(""))
     assert RunDirectory(tmp_path / "run").exists()
+    assert (tmp_path / "run").stat().st_ino == made, "a mount point cannot be replaced"
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        "config.yaml",
+        "journal",
+        "checkpoints",
+    }
 
 
 def test_a_living_job_keeps_others_out_and_a_released_directory_is_free(directory):
@@ -74,7 +78,7 @@ def test_a_living_job_keeps_others_out_and_a_released_directory_is_free(director
 
 def test_a_job_that_was_killed_on_this_host_is_taken_over_at_once(directory):
     program = (
-        "import os, sys, pathlib; from mpinas.run_directory import *;"
+        "import os, sys, pathlib; from mpinas.ownership import *;"
         "claim(RunDirectory(pathlib.Path(sys.argv[1])), 10.0); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", program, str(directory.path)], check=False)
@@ -100,8 +104,75 @@ def test_on_another_host_the_age_of_the_heartbeat_decides(directory):
 def test_who_lost_the_directory_stops_at_the_next_heartbeat(directory):
     owner = claim(directory, 10.0)
     directory.owner.write_bytes(to_json(dataclasses.replace(owner, pid=1)))
-    with pytest.raises(RunDirectoryFault, match="taken"):
+    with pytest.raises(RunDirectoryFault, match="pid=1,"):
         beat(directory, owner)
+
+
+def test_of_many_that_find_a_dead_owner_one_gets_the_directory(directory):
+    """Two that judged the same dead owner deleted each other's claim."""
+    program = (
+        "import sys, pathlib, time; from mpinas.ownership import *;"
+        "directory = RunDirectory(pathlib.Path(sys.argv[1]));"
+        "time.sleep(max(0, float(sys.argv[2]) - time.time())); claim(directory, 10.0);"
+        "print('mine', flush=True); time.sleep(3)"
+    )
+    for _ in range(3):
+        owner = claim(directory, 10.0)
+        directory.owner.write_bytes(to_json(dataclasses.replace(owner, process_start=1)))
+        start = str(time.time() + 1.5)
+        jobs = [
+            subprocess.Popen(
+                [sys.executable, "-c", program, str(directory.path), start],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+            for _ in range(4)
+        ]
+        assert [job.communicate()[0] for job in jobs].count("mine\n") == 1
+
+
+def test_a_removed_owner_file_is_made_again_by_its_owner(directory):
+    owner = claim(directory, 10.0)
+    directory.owner.unlink()
+    beat(directory, owner)
+    assert is_alive(directory)
+
+
+def test_what_a_killed_start_left_is_removed_by_the_next(tmp_path):
+    prefix = f".run.{socket.gethostname()}."
+    left = tmp_path / f"{prefix}999999999.new"
+    other = tmp_path / f"{prefix}{os.getppid()}.new"
+    for folder in (left, other):
+        folder.mkdir()
+    create_run_directory(tmp_path / "run", lambda new: new.config.write_text(""))
+    assert not left.exists()
+    assert other.exists()
+
+
+def test_the_old_run_is_moved_only_when_the_new_one_is_ready(directory):
+    def fail(new):
+        raise ValueError("bad data")
+
+    aside = directory.path.with_name("old")
+    with pytest.raises(ValueError, match="bad data"):
+        create_run_directory(directory.path, fail, aside=aside)
+    assert directory.config.read_text() == "name: x\n"
+    create_run_directory(directory.path, lambda new: new.config.write_text("y"), aside=aside)
+    assert directory.config.read_text() == "y"
+    assert (aside / "config.yaml").read_text() == "name: x\n"
+
+
+def test_a_file_with_an_odd_name_is_no_journal(directory):
+    for name in ("g000.jsonl", "g010.jsonl", "g2.jsonl", "g000 (copy).jsonl", "g.jsonl"):
+        (directory.path / "journal" / name).touch()
+    assert [file.name for file in directory.journals()] == ["g000.jsonl", "g2.jsonl", "g010.jsonl"]
+
+
+def test_a_place_that_cannot_be_written_is_a_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunDirectoryFault, match="cannot be made: Not a directory"):
+        create_run_directory(tmp_path / "file" / "run", lambda new: None)
 
 
 def test_a_damaged_owner_file_keeps_nobody_out(directory):

@@ -1,0 +1,282 @@
+"""The run directory of a job: made anew, or found to hold the same search; and what it begins with.
+
+Wires the configuration to the registries of all packages. What is refused here is refused before
+anything is written.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mpinas.checkpoint import START, Checkpoint, DamagedCheckpoint, load_checkpoint
+from mpinas.config import ProblemConfig, RunConfig
+from mpinas.config_file import Knowledge, differing_keys, dump_config, load_config
+from mpinas.errors import RunDirectoryFault, fault
+from mpinas.ownership import is_alive
+from mpinas.problems import (
+    PreparedProblem,
+    check_problem,
+    check_problem_section,
+    open_prepared,
+    part_sizes,
+    prepare,
+)
+from mpinas.records import ProblemSpec
+from mpinas.run_directory import RunDirectory, create_run_directory, write_whole
+from mpinas.search import Setting
+from mpinas.space.presets import SPACES
+from mpinas.space.search_space import build_space, check_space
+from mpinas.tuners import TUNERS
+from mpinas.tuners.base import Tuner
+
+logger = logging.getLogger(__name__)
+
+KNOWLEDGE = Knowledge(
+    tuners={name: entry.config for name, entry in TUNERS.items()},
+    spaces=SPACES,
+    checks={"space": check_space, "problem": check_problem_section},
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the command line says beside the configuration.
+
+    Attributes:
+        out: the run directory; None for ``runs/<name>`` under the current one.
+        overrides: ``key=value``, the command line's own options among them.
+        start_from: checkpoint ``start.h5`` of another run, whose populations are taken.
+        fresh: set an old run in the directory aside.
+    """
+
+    config: Path
+    out: Path | None = None
+    overrides: Sequence[str] = ()
+    start_from: Path | None = None
+    fresh: bool = False
+
+
+def read_config(options: RunOptions) -> RunConfig:
+    """The configuration, complete, with the path of the data made absolute.
+
+    Raises:
+        ConfigurationFaults: all that is wrong with it.
+    """
+    config = load_config(options.config, options.overrides, KNOWLEDGE)
+    if config.problem.path is None:
+        return config
+    problem = config.problem.model_copy(
+        update={"path": str(Path(config.problem.path).expanduser().absolute())}
+    )
+    return config.model_copy(update={"problem": problem})
+
+
+def run_path(config: RunConfig, options: RunOptions) -> Path:
+    """Where the run stands."""
+    return options.out if options.out is not None else Path("runs") / config.name
+
+
+def check_directory(config: RunConfig, path: Path, *, fresh: bool) -> None:
+    """Refuses a directory in which this search cannot be run; writes nothing.
+
+    Raises:
+        RunDirectoryFault: it holds another search, or more generations than are wanted now.
+    """
+    directory = RunDirectory(path)
+    if not directory.exists():
+        return
+    if fresh:
+        _refuse_if_alive(directory)
+        return
+    stored = load_config(directory.config, (), KNOWLEDGE)
+    differing = differing_keys(stored, config)
+    if differing:
+        raise RunDirectoryFault(
+            fault(
+                str(path),
+                "holds another search",
+                "; ".join(differing),
+                cure="Use the same configuration, another --out, or --fresh to begin anew",
+            )
+        )
+    if directory.told() > config.tuner.generations:
+        raise RunDirectoryFault(
+            fault(
+                str(path),
+                f"has {directory.told()} generations already",
+                f"tuner.generations={config.tuner.generations}",
+                cure="A run can be made longer, not shorter",
+            )
+        )
+
+
+def open_directory(config: RunConfig, path: Path, *, fresh: bool) -> RunDirectory:
+    """The directory of a run that :func:`check_directory` found no fault in.
+
+    Raises:
+        RunDirectoryFault: it cannot be made, or its data are not those of the run any more.
+        DataFault: the data cannot be used; nothing is left behind.
+    """
+    directory = RunDirectory(path)
+    if not directory.exists() or fresh:
+        aside = _aside(path) if directory.exists() else None
+        made = create_run_directory(path, lambda new: fill_directory(config, new), aside=aside)
+        if aside is not None:
+            logger.warning("the old run is kept as %s", aside)
+        return made
+    directory.make_folders()
+    stored = load_config(directory.config, (), KNOWLEDGE)
+    if not directory.problem.exists() or stored.problem.path != config.problem.path:
+        with tempfile.TemporaryDirectory(dir=directory.path) as folder:
+            prepared_file = Path(folder) / directory.problem.name
+            prepare(config.problem, prepared_file)
+            _refuse_other_data(directory, open_prepared(prepared_file))
+            prepared_file.replace(directory.problem)
+    return directory
+
+
+def _refuse_other_data(directory: RunDirectory, prepared: PreparedProblem) -> None:
+    """Refuses data that differ from those the run began with, as far as anything tells."""
+    try:
+        begun_with = load_checkpoint(directory.start).about["data"]
+    except DamagedCheckpoint:
+        return
+    if prepared.checksum != begun_with:
+        raise RunDirectoryFault(
+            fault(
+                str(directory.path),
+                "began with other data",
+                f"data={prepared.source}",
+                cure="Give the data it began with, another --out, or --fresh to begin anew",
+            )
+        )
+
+
+def _refuse_if_alive(directory: RunDirectory) -> None:
+    if is_alive(directory):
+        raise RunDirectoryFault(
+            fault(str(directory.path), "another job is working in this run directory")
+        )
+
+
+def _aside(path: Path) -> Path:
+    """Where an old run goes, so that ``--fresh`` destroys nothing."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    path = path.resolve()
+    return path.with_name(f"{path.name}.{stamp}")
+
+
+def fill_directory(config: RunConfig, directory: RunDirectory) -> None:
+    """Prepares and checks the data of a new run, and writes its configuration.
+
+    Raises:
+        DataFault: the data cannot be used.
+    """
+    prepare(config.problem, directory.problem)
+    prepared = open_prepared(directory.problem)
+    check_problem(config.problem, prepared, config.trial.batch_size)
+    write_whole(directory.config, dump_config(config))
+
+
+def search_setting(config: RunConfig, prepared_file: Path) -> Setting:
+    """Everything a search has to know, out of its configuration and prepared data."""
+    prepared = open_prepared(prepared_file, verify=True)
+    training_images, _ = part_sizes(
+        len(prepared.y_train),
+        validation=config.problem.validation,
+        train_images=config.problem.train_images,
+    )
+    return Setting(
+        config=config,
+        tuner=build_tuner(config),
+        space=build_space(config.space, config.trial),
+        problem=problem_spec(config.problem, prepared_file, config.seed),
+        data=prepared.checksum,
+        image_shape=prepared.image_shape,
+        classes=prepared.classes,
+        training_images=training_images,
+    )
+
+
+def problem_spec(problem: ProblemConfig, prepared_file: Path, seed: int) -> ProblemSpec:
+    """The problem as every trial of a run gets it."""
+    return ProblemSpec(
+        name=problem.name,
+        path=str(prepared_file.absolute()),
+        train_images=problem.train_images,
+        validation=problem.validation,
+        split_seed=seed,
+    )
+
+
+def build_tuner(config: RunConfig) -> Tuner:
+    """The tuner that the configuration names."""
+    space = build_space(config.space, config.trial)
+    return TUNERS[config.tuner.name].build(config.tuner, space)
+
+
+def load_start(config: RunConfig, path: Path, directory: RunDirectory) -> Any | None:
+    """Starting populations for a new run out of another one's file; None for a begun run.
+
+    A job that is submitted again has the option again, and by then the file may be gone.
+
+    Raises:
+        RunDirectoryFault: no such file, damaged, of another space or tuner, or the run in the
+            directory began with other populations.
+    """
+    begun = _read_start(directory.start)
+    start = _read_start(path)
+    if start is None and begun is None:
+        raise RunDirectoryFault(
+            fault(
+                "--start-from",
+                "no starting populations there",
+                str(path),
+                "Allowed: checkpoints/start.h5 of a run",
+            )
+        )
+    if start is None or begun is not None:
+        _refuse_other_start(directory, path, begun, start)
+        return None
+    here = {
+        "space": config.space.model_dump(mode="json"),
+        "tuner": config.tuner.model_dump(mode="json", exclude={"generations"}),
+    }
+    differing = [key for key, value in here.items() if start.about.get(key) != value]
+    if differing:
+        rule = f"its populations were made with another {' and '.join(differing)}"
+        raise RunDirectoryFault(fault("--start-from", rule, str(path)))
+    try:
+        return build_tuner(config).state_from_plain(start.state, start.history)
+    except ValueError as error:
+        raise RunDirectoryFault(fault("--start-from", str(error), str(path))) from error
+
+
+def _read_start(path: Path) -> Checkpoint | None:
+    try:
+        start = load_checkpoint(path)
+    except DamagedCheckpoint:
+        return None
+    return start if start.generation == START else None
+
+
+def _refuse_other_start(
+    directory: RunDirectory, path: Path, begun: Checkpoint | None, start: Checkpoint | None
+) -> None:
+    if begun is None or start is None:
+        logger.warning("--start-from: %s is not there any more; the run has its populations", path)
+    elif (begun.state, begun.history) != (start.state, start.history):
+        raise RunDirectoryFault(
+            fault(
+                "--start-from",
+                f"the run in {directory.path} began with other populations",
+                str(path),
+                cure="Give another --out, or --fresh to begin anew",
+            )
+        )

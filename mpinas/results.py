@@ -1,0 +1,32 @@
+"""The results of a run as its journals tell them, and which of them is best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from mpinas.journal import read_results
+from mpinas.records import TrialResult, trial_number
+from mpinas.run_directory import RunDirectory
+
+
+def better(one: TrialResult, other: TrialResult | None) -> bool:
+    """Whether the first result beats the second; of equal ones the earlier trial does."""
+    if one.fitness is None:
+        return False
+    if other is None or other.fitness is None or one.fitness != other.fitness:
+        return other is None or other.fitness is None or one.fitness > other.fitness
+    return trial_number(one.trial_id) < trial_number(other.trial_id)
+
+
+def best_of(results: Iterable[TrialResult]) -> TrialResult | None:
+    """The best of these trials, or None where none is complete."""
+    best: TrialResult | None = None
+    for result in results:
+        best = result if better(result, best) else best
+    return best
+
+
+def results_of(directory: RunDirectory) -> Iterator[TrialResult]:
+    """The results in the journals of a run, generation by generation."""
+    for file in directory.journals():
+        yield from read_results(file)

@@ -1,0 +1,71 @@
+"""What the clock expects of a trial, from those it has seen."""
+
+from dataclasses import replace
+
+import pytest
+from handmade import fake_spec
+
+from mpinas.clock import Clock, Seen, seen
+from mpinas.records import Times, TrialResult, TrialStatus
+
+
+def clock(history, now_s=0.0, deadline_s=100.0):
+    return Clock(
+        deadline_s=deadline_s,
+        reserve_s=10.0,
+        now_s=lambda: now_s,
+        history=[Seen(cost=cost, wall_time_s=wall_s) for cost, wall_s in history],
+    )
+
+
+def spec(cost):
+    return replace(fake_spec(0), predicted_cost=cost)
+
+
+@pytest.mark.parametrize(
+    ("history", "cost", "expected_s"),
+    [
+        ([], 5.0, 0.0),
+        ([(1.0, 3.0)], 1.0, 3.0),
+        ([(1.0, 3.0)], 2.0, 6.0),
+        ([(1.0, 3.0)], 0.1, 3.0),
+        ([(1.0, 3.0), (100.0, 4.0)], 50.0, 4.0),
+        ([(1.0, 3.0), (100.0, 4.0)], 200.0, 8.0),
+        ([(1.0, 9.0), (100.0, 4.0)], 50.0, 9.0),
+        ([(0.0, 3.0)], 10.0, 3.0),
+    ],
+)
+def test_expected_seconds(history, cost, expected_s):
+    assert clock(history).expected_s(cost) == pytest.approx(expected_s)
+
+
+def test_a_tiny_network_does_not_make_a_large_one_look_endless():
+    """Its time was all start-up; per FLOP it was ten thousand times as slow."""
+    assert clock([(1.0, 2.0), (9_000.0, 4.0)], now_s=50.0).fits(spec(10_000.0))
+
+
+def test_what_fits():
+    assert clock([(1.0, 39.0)], now_s=50.0).fits(spec(1.0))
+    assert not clock([(1.0, 41.0)], now_s=50.0).fits(spec(1.0))
+    assert clock([(1.0, 1e9)], deadline_s=None).fits(spec(1.0))
+    assert not clock([], now_s=91.0).fits(spec(1.0))
+
+
+def test_when_it_is_over():
+    assert not clock([], now_s=89.0).over()
+    assert clock([], now_s=90.0).over()
+    assert not clock([], now_s=1e9, deadline_s=None).over()
+
+
+def test_it_learns_from_complete_trials_without_the_loading_of_the_runner():
+    result = TrialResult(
+        trial_id="g000-t000",
+        network_hash="h",
+        status=TrialStatus.COMPLETE,
+        fitness=0.5,
+        times=Times(start_s=7.0, wall_time_s=10.0),
+    )
+    one = clock([])
+    one.learn(spec(2.0), result)
+    one.learn(spec(2.0), replace(result, fitness=None, status=TrialStatus.INFEASIBLE))
+    assert one.history == [seen(2.0, result)] == [Seen(cost=2.0, wall_time_s=3.0)]
