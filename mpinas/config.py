@@ -135,8 +135,8 @@ class SpaceConfig(Section):
     )
     head: HeadConfig = HeadConfig()
     batch_norm: bool = Field(default=True, description="convolution, batch norm, ReLU")
-    max_module_layers: int = Field(default=4, ge=1)
-    max_blueprint_nodes: int = Field(default=6, ge=1)
+    max_module_layers: int = Field(default=4, ge=1, le=64)
+    max_blueprint_nodes: int = Field(default=6, ge=1, le=64)
     max_parameters: int | None = Field(default=None, gt=0)
     max_flops: int | None = Field(default=None, gt=0)
     max_activation_mb: float | None = Field(
