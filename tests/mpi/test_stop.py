@@ -70,3 +70,29 @@ def test_term_and_interrupt_stop_a_job_without_a_launcher_alike(
     finally:
         mpi_launcher.stop(job)
     assert job.returncode == 75, errors
+
+
+def test_a_signal_while_the_program_is_loaded_is_not_lost(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    job = start(config_file(tmp_path), out, 0)
+    try:
+        time.sleep(0.3)
+        job.send_signal(signal.SIGUSR1)
+        _, errors = job.communicate(timeout=60)
+    finally:
+        mpi_launcher.stop(job)
+    assert job.returncode == 75, errors
+
+
+def test_more_signals_do_not_change_the_exit_code(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    job = start(config_file(tmp_path), out, 0)
+    try:
+        wait_for_trials(out, 1)
+        while job.poll() is None:
+            job.send_signal(signal.SIGTERM)
+            time.sleep(0.02)
+        _, errors = job.communicate(timeout=60)
+    finally:
+        mpi_launcher.stop(job)
+    assert job.returncode == 75, errors
