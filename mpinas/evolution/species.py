@@ -25,8 +25,8 @@ from mpinas.space.search_space import SearchSpace
 LOWEST_THRESHOLD = 0.01
 HIGHEST_THRESHOLD = 1.0
 FIRST_THRESHOLD = 0.3
-_ROUNDS = 16
-_STEP = 1.25
+_ROUNDS = 20
+_STEP = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,10 @@ def _search(
     table: DistanceTable, olds: Sequence[int], size: int, wanted: int, threshold: float
 ) -> _Grouping:
     """Moves the threshold from the given one on, in steps and then by bisection, until it gives
-    as many species as are wanted: up where there would be more, down where there are fewer."""
+    as many species as are wanted: up where there would be more, down where there are fewer.
+
+    Where none does, more are better than fewer, because those above the number are left out.
+    """
     low = high = None
     at = min(max(threshold, LOWEST_THRESHOLD), HIGHEST_THRESHOLD)
     best = _group(table, olds, size, at, wanted)
@@ -153,8 +156,7 @@ def _search(
             break
         at = following
         grouping = _group(table, olds, size, at, wanted)
-        if abs(grouping.count - wanted) < abs(best.count - wanted):
-            best = grouping
+        best = min((best, grouping), key=lambda one: (one.count < wanted, abs(one.count - wanted)))
     return best
 
 

@@ -27,8 +27,6 @@ MOST_CHANGES = 4
 """Of one child, so that a child stays like its parents."""
 _LEAST_SHARE = 0.2
 """Weight of the worst possible species, where the best possible has 1.2: all get some children."""
-
-
 _MATES = 4
 """How many are tried: crossing with a near twin comes to nothing."""
 

@@ -167,9 +167,10 @@ def test_modules_that_are_used_least_are_drawn_first() -> None:
 
 def test_the_plain_state_does_not_grow_with_the_run() -> None:
     subject = tuner()
-    sizes = [len(json.dumps(subject.state_to_plain(state))) for state in states(subject, 80)]
+    sizes = [len(json.dumps(subject.state_to_plain(state))) for state in states(subject, 160)]
     assert "history" not in subject.state_to_plain(states(subject, 1)[0])
-    assert max(sizes[60:]) < 1.5 * max(sizes[:20])
+    # Starting genomes are smaller than later ones, which their limits bound.
+    assert max(sizes[120:]) < 1.5 * max(sizes[20:60])
 
 
 def test_selection_works_on_a_fitness_that_likes_one_thing() -> None:
