@@ -1,14 +1,16 @@
-"""From one YAML file to one frozen ``RunConfig``: every key known, every default written here.
+"""The sections of a configuration: every key known, every default written here.
 
-Comes in: the file's text and ``key=value`` overrides. Comes out: ``RunConfig``, or
-``ConfigurationFaults`` with all faults at once. The judgement of lower layers (does this layer
-kind exist, is this tuner known) comes in as callables; see :func:`build`.
+Comes in: plain values, as ``config_file.py`` reads them. Comes out: frozen models, or pydantic's
+``ValidationError``, which ``config_faults.py`` words. What only lower layers can judge (does this
+layer kind exist, is this tuner known) is not judged here; see ``config_file.Knowledge``.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
@@ -52,9 +54,12 @@ class RangeDomain(Section):
             raise ValueError(f"a log scale needs min above 0. Received: min={self.min}")
         if self.scale == "log" and self.step is not None:
             raise ValueError(f"a log scale takes no step. Received: step={self.step}")
-        if self.step is not None and (self.max - self.min) / self.step > MOST_STEPS:
+        is_whole = isinstance(self.min, int) and isinstance(self.max, int)
+        step = 1 if self.step is None and is_whole and self.scale == "linear" else self.step
+        if step is not None and (self.max - self.min) / step > MOST_STEPS:
             raise ValueError(
-                f"at most {MOST_STEPS} steps from min to max. Received: step={self.step}"
+                f"at most {MOST_STEPS} steps from min to max. "
+                f"Received: min={self.min}, max={self.max}, step={step}, scale={self.scale}"
             )
         return self
 
@@ -92,7 +97,7 @@ DomainConfig = Annotated[
 class ProblemConfig(Section):
     """What is learned."""
 
-    name: str = Field(description="data set: digits, or arrays (a .npz given by path)")
+    name: str = Field(description="data set: digits; arrays (a .npz given by path), mnist")
     path: str | None = Field(default=None, description="file with the data, where one is needed")
     train_images: int | None = Field(
         default=None, gt=0, description="use only so many training images, validation not counted"
@@ -102,6 +107,19 @@ class ProblemConfig(Section):
         gt=0,
         description="held-out part of the training data: a share (below 1) or a number of images",
     )
+
+    @field_validator("path")
+    @classmethod
+    def _can_be_a_path(cls, path: str | None) -> str | None:
+        if path is None:
+            return None
+        if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in path):
+            raise ValueError(f"path has characters that cannot be shown. Received: path={path!r}")
+        try:
+            Path(path).expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"the user's home is not known. Received: path={path}") from error
+        return path
 
     @field_validator("validation")
     @classmethod
@@ -164,6 +182,7 @@ FailureKind = Literal[
     "unserialisable",
 ]
 FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
+"""In the order in which their odds are added up."""
 
 
 class FakeSeconds(Section):
@@ -171,6 +190,12 @@ class FakeSeconds(Section):
 
     mean: float = Field(default=0.0, ge=0)
     sigma: float = Field(default=0.0, ge=0, description="of the logarithm; 0 for always the mean")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_number_is_the_mean(cls, value: Any) -> Any:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return {"mean": value} if is_number else value
 
 
 class FakeConfig(Section):
@@ -190,6 +215,10 @@ class FakeConfig(Section):
         return failures
 
 
+LearningRate = Annotated[float, Field(gt=0)]
+LearningRates = Annotated[tuple[LearningRate, ...], Field(min_length=1), BeforeValidator(_as_tuple)]
+
+
 class TrialConfig(Section):
     """One trial. All of it defines the search."""
 
@@ -198,11 +227,13 @@ class TrialConfig(Section):
     batch_size: int = Field(default=128, gt=0)
     optimizer: Literal["adam", "sgd", "rmsprop", "adamw", "nadam"] = "adam"
     learning_rate: Annotated[
-        Annotated[RangeDomain, Tag("range")] | Annotated[float, Field(gt=0), Tag("value")],
+        Annotated[RangeDomain, Tag("range")]
+        | Annotated[LearningRates, Tag("choices")]
+        | Annotated[LearningRate, Tag("value")],
         Discriminator(_domain_form),
     ] = Field(
         default=RangeDomain(min=3e-4, max=3e-3, scale="log"),
-        description="one value for all, or a range that blueprints evolve in",
+        description="one value for all, or a range or a list that blueprints evolve in",
     )
     fitness: Literal["last", "best"] = Field(
         default="last", description="validation accuracy after the last or in the best epoch"
@@ -221,7 +252,9 @@ class TrialConfig(Section):
 
     @field_validator("learning_rate")
     @classmethod
-    def _learning_rate_is_positive(cls, rate: RangeDomain | float) -> RangeDomain | float:
+    def _learning_rate_is_positive(
+        cls, rate: RangeDomain | tuple[float, ...] | float
+    ) -> RangeDomain | tuple[float, ...] | float:
         if isinstance(rate, RangeDomain) and rate.min <= 0:
             raise ValueError(f"learning_rate must be above 0. Received: min={rate.min}")
         return rate
@@ -231,8 +264,16 @@ class RunSettings(Section):
     """How the search is run. Nothing here changes what is found."""
 
     workers: int = Field(default=1, gt=0, description="local workers, where there is no mpiexec")
+    trials_per_process: Literal[1] = Field(
+        default=1, description="every trial has a process of its own"
+    )
+    fault_tolerance: Literal["none"] = Field(
+        default="none", description="of MPI: a rank that dies ends the job, which can go on later"
+    )
     walltime: str | None = Field(
-        default=None, description="HH:MM:SS; no trial is started that would end after it"
+        default=None,
+        description="minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS, as Slurm reads them; "
+        "no trial is started that would end after it",
     )
     grace_s: float = Field(default=30.0, ge=0, description="time for an orderly end")
     gpu_binding: Literal["auto", "env", "none"] = "auto"
@@ -240,12 +281,15 @@ class RunSettings(Section):
     workers_per_gpu: int = Field(default=1, gt=0)
     heartbeat_s: float = Field(default=10.0, gt=0, description="between signs of life on disk")
 
-    @field_validator("walltime")
+    @field_validator("walltime", mode="before")
     @classmethod
-    def _walltime(cls, walltime: str | None) -> str | None:
-        if walltime is not None:
-            parse_walltime_s(walltime)
-        return walltime
+    def _walltime(cls, walltime: Any) -> Any:
+        """A bare number is a whole number in YAML: minutes."""
+        if walltime is None:
+            return None
+        text = walltime if isinstance(walltime, str) else str(walltime)
+        parse_walltime_s(text)
+        return text
 
 
 class RunConfig(Section):
@@ -260,17 +304,31 @@ class RunConfig(Section):
     run: RunSettings = RunSettings()
 
 
+_WALLTIMES = (
+    r"(?P<minutes>N)(?::(?P<seconds>N))?",
+    r"(?P<hours>N):(?P<minutes>N):(?P<seconds>N)",
+    r"(?P<days>N)-(?P<hours>N)(?::(?P<minutes>N)(?::(?P<seconds>N))?)?",
+)
+_UNITS_S = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
+
+
 def parse_walltime_s(text: str) -> float:
-    """Seconds of ``HH:MM:SS``, ``MM:SS`` or ``D-HH:MM:SS`` (Slurm's forms).
+    """Seconds of minutes, ``MM:SS``, ``HH:MM:SS``, ``D-HH``, ``D-HH:MM`` or ``D-HH:MM:SS``.
+
+    These are the forms of Slurm's ``--time``, with at most six digits a part.
 
     Raises:
         ValueError: it is none of these, or no time at all.
     """
-    match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text)
-    if not match:
-        raise ValueError(f"walltime is HH:MM:SS. Received: walltime={text!r}")
-    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    total_s = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-    if total_s == 0:
-        raise ValueError(f"walltime must be above 0. Received: walltime={text!r}")
-    return float(total_s)
+    received = f"Received: walltime={text if len(text) <= 40 else text[:37] + '...'}"
+    for form in _WALLTIMES:
+        if match := re.fullmatch(form.replace("N", "[0-9]{1,6}"), text):
+            parts = match.groupdict()
+            total_s = sum(int(parts.get(unit) or 0) * unit_s for unit, unit_s in _UNITS_S.items())
+            if total_s == 0:
+                raise ValueError(f"walltime must be above 0. {received}")
+            return float(total_s)
+    raise ValueError(
+        "walltime is minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS, at most six digits "
+        f"a part. {received}"
+    )

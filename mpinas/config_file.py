@@ -2,24 +2,21 @@
 
 Comes in: a YAML file, ``key=value`` overrides, and what lower layers know (:class:`Knowledge`).
 Comes out: a ``RunConfig``, or ``ConfigurationFaults`` with every fault at once, each with its full
-key. Scalars follow YAML 1.2: ``no`` is a string, ``1e-3`` a number, ``12:30:00`` a string.
+key. What YAML means here stands in ``config_yaml.py``.
 """
 
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from mpinas.config import (
-    DOMAIN_TAGS,
     ProblemConfig,
     RunConfig,
     RunSettings,
@@ -27,10 +24,12 @@ from mpinas.config import (
     TrialConfig,
     TunerConfig,
 )
-from mpinas.config_faults import describe_errors
+from mpinas.config_faults import KeyFault, describe_errors, dotted, names_value_of
+from mpinas.config_yaml import MOST_DEPTH, NotYaml, dump_yaml, parse_value, parse_yaml
 from mpinas.errors import ConfigurationFaults, fault, unknown_name
 
 Check = Callable[[Any], Iterator[str]]
+Steps = tuple[str | int, ...]
 
 UNKNOWN_SPACE: Mapping[str, Any] = MappingProxyType({})
 """Stands for a space whose name has been told to be unknown."""
@@ -55,7 +54,7 @@ def load_config(path: Path, overrides: Sequence[str], knowledge: Knowledge) -> R
     """Reads a configuration file.
 
     Args:
-        overrides: ``dotted.key=value``, the value in YAML; later ones win.
+        overrides: ``dotted.key=value``, see ``config_yaml.parse_value``; later ones win.
 
     Raises:
         ConfigurationFaults: all that is wrong, one line each.
@@ -68,20 +67,20 @@ def load_config(path: Path, overrides: Sequence[str], knowledge: Knowledge) -> R
     config, more = _validate(raw, knowledge)
     faults += more
     if faults or config is None:
-        raise ConfigurationFaults(*(f"{path}: {line}" for line in faults))
+        raise ConfigurationFaults(*(f"{path}: {' '.join(line.splitlines())}" for line in faults))
     return config
 
 
 def dump_config(config: RunConfig) -> str:
     """The resolved configuration as YAML, every default written out; loads back equal."""
-    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    return text
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def differing_keys(one: RunConfig, other: RunConfig) -> list[str]:
     """Dotted keys in which two configurations define different searches, with both values.
 
-    The name, the ``run`` section and the number of generations do not define a search.
+    The name, the ``run`` section and the number of generations do not define a search; neither
+    does where the data stand, only what they are.
     """
     first, second = (_flat(_defining(config)) for config in (one, other))
     return [
@@ -93,7 +92,7 @@ def differing_keys(one: RunConfig, other: RunConfig) -> list[str]:
 
 def _defining(config: RunConfig) -> dict[str, Any]:
     plain = config.model_dump(mode="json", exclude={"name", "run"})
-    del plain["tuner"]["generations"]
+    del plain["tuner"]["generations"], plain["problem"]["path"]
     return plain
 
 
@@ -104,80 +103,22 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return {key: part for flat in nested for key, part in flat.items()}
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML with the scalars of version 1.2 and without duplicate keys."""
-
-
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("null", r"~|null|Null|NULL|", "~nN\0"),
-    ("int", r"[-+]?[0-9]+", "-+0123456789"),
-    (
-        "float",
-        r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?"
-        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
-        "-+.0123456789",
-    ),
-):
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}",
-        re.compile(f"^(?:{_pattern})$"),
-        [*_first, ""] if _tag == "null" else list(_first),
-    )
-
-
-def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
-    return int(loader.construct_scalar(node))
-
-
-def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: dict[Any, Any] = {}
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"keys are names. Received: {key!r}", key_node.start_mark
-            )
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"duplicate key '{key}'", key_node.start_mark
-            )
-        seen[key] = None
-    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
-_Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
-
-
-def _parse_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_Loader)
-
-
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        raw = _parse_yaml(path.read_text(encoding="utf-8"))
+        raw = parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationFaults(
             fault(str(path), "cannot be read", cure=error.strerror or str(error))
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigurationFaults(fault(str(path), "not a text file in UTF-8")) from error
-    except yaml.YAMLError as error:
-        raise ConfigurationFaults(f"{path}: {_yaml_fault(error)}") from error
+    except NotYaml as error:
+        raise ConfigurationFaults(fault(str(path), str(error))) from error
     if not isinstance(raw, dict):
         raise ConfigurationFaults(
             fault(str(path), "a configuration is a mapping of keys", f"{type(raw).__name__}")
         )
     return raw
-
-
-def _yaml_fault(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    place = f"line {mark.line + 1}: " if mark else ""
-    problem = getattr(error, "problem", None) or getattr(error, "reason", None)
-    return f"{place}{problem or 'not YAML'}."
 
 
 def _name_to_space(raw: dict[str, Any], knowledge: Knowledge) -> Iterator[str]:
@@ -196,22 +137,29 @@ def _override(raw: dict[str, Any], text: str) -> Iterator[str]:
     """Puts one ``key=value`` into the raw configuration; yields a line where it cannot."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        yield fault("--set", "not of the form key=value", f"--set {text!r}")
+        yield fault("--set", "not of the form key=value", f"--set {_cut(text)!r}")
         return
     try:
-        parsed = _parse_yaml(value)
-    except yaml.YAMLError as error:
-        yield fault("--set", f"the value is not YAML: {_yaml_fault(error)}", f"--set {text!r}")
+        parsed = parse_value(value)
+    except NotYaml as error:
+        yield fault("--set", f"the value is not YAML: {error}", f"--set {_cut(text)!r}")
         return
     *sections, last = key.strip().split(".")
+    if len(sections) > MOST_DEPTH:
+        yield fault("--set", "no key lies that deep", f"--set {_cut(text)!r}")
+        return
     target = raw
     for section in sections:
         nested = target.setdefault(section, {})
         if not isinstance(nested, dict):
-            yield fault("--set", f"{section} is not a section", f"--set {text!r}")
+            yield fault("--set", f"{section} is not a section", f"--set {_cut(text)!r}")
             return
         target = nested
     target[last] = parsed
+
+
+def _cut(text: str, limit: int = 80) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def _validate(raw: dict[str, Any], knowledge: Knowledge) -> tuple[RunConfig | None, list[str]]:
@@ -243,31 +191,61 @@ def _validate(raw: dict[str, Any], knowledge: Knowledge) -> tuple[RunConfig | No
 def _validate_section(
     model: type[BaseModel], section: str, raw: Any, checks: Mapping[str, Check]
 ) -> tuple[BaseModel | None, list[str]]:
-    """The section, or None, and its faults; what is valid in a faulty section is checked too."""
-    check = checks.get(section, lambda valid: iter(()))
-    try:
-        valid = model.model_validate(raw)
-    except ValidationError as error:
-        lines = list(describe_errors(error, model, section))
-        told = tuple(line.split(":", 1)[0] for line in lines)
+    """The section, or None, and its faults.
+
+    A rule over several keys is looked at only where each of them is valid by itself. So what is
+    faulty is taken out and the rest validated, until nothing new comes; then that is checked.
+    """
+    faults: list[KeyFault] = []
+    removed: list[Steps] = []
+    rest = raw
+    while True:
         try:
-            rest = model.model_validate(_without(raw, [item["loc"] for item in error.errors()]))
-        except ValidationError:
-            return None, lines
-        return None, lines + [line for line in check(rest) if not line.startswith(told)]
-    return valid, list(check(valid))
+            valid = model.model_validate(rest)
+            break
+        except ValidationError as error:
+            found = list(describe_errors(error, model, section, rest))
+        faults += [one for one in found if not _follows(one, faults, removed)]
+        places = [_innermost(rest, one.steps) for one in found]
+        if not all(places):
+            return None, [one.line for one in faults]
+        removed += places
+        rest = _without(rest, places)
+    lines = [one.line for one in faults]
+    told = {dotted(section, steps) for steps in (*removed, *(one.steps for one in faults))}
+    check = checks.get(section, lambda valid: iter(()))
+    lines += [line for line in check(valid) if line.split(":", 1)[0] not in told]
+    return (None if faults else valid), lines
 
 
-def _without(raw: Any, places: Sequence[tuple[Any, ...]]) -> Any:
+def _follows(one: KeyFault, faults: Sequence[KeyFault], removed: Sequence[Steps]) -> bool:
+    """Whether a fault is there only because others were taken out."""
+    if any(one.steps == other.steps for other in faults):
+        return True
+    if any(one.steps[: len(place)] == place for place in removed):
+        return True
+    return any(not other.unknown and names_value_of(one.line, other.steps[-1]) for other in faults)
+
+
+def _innermost(raw: Any, steps: Steps) -> Steps:
+    """The steps as far as mappings go; empty where there is nothing to take out."""
+    reached = 0
+    for step in steps:
+        if not isinstance(raw, Mapping) or step not in raw:
+            break
+        raw = raw[step]
+        reached += 1
+    return steps[:reached]
+
+
+def _without(raw: Any, places: Sequence[Steps]) -> Any:
     """A copy of the raw section without what stands at those places."""
     pruned = copy.deepcopy(raw)
-    for place in places:
-        *sections, last = [step for step in place if step not in DOMAIN_TAGS] or [None]
+    for *sections, last in places:
         target = pruned
         for step in sections:
-            target = target.get(step) if isinstance(target, dict) else None
-        if isinstance(target, dict):
-            target.pop(last, None)
+            target = target.get(step, {})
+        target.pop(last, None)
     return pruned
 
 
@@ -285,5 +263,6 @@ def _whole(
         config = RunConfig.model_validate({**raw, **sections})
     except ValidationError as error:
         config = None
-        faults += describe_errors(error, RunConfig, "", skip=judged)
+        found = describe_errors(error, RunConfig, "", raw)
+        faults += [one.line for one in found if not judged.intersection(one.steps[:1])]
     return (None if faults else config), faults

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field, field_validator
 
 from mpinas.config import TunerConfig
 from mpinas.evolution.genome import (
@@ -25,15 +26,27 @@ from mpinas.evolution.operators import Surroundings
 from mpinas.evolution.starting import draw_density, draw_size, grow_blueprint, grow_module
 from mpinas.records import TrialResult
 from mpinas.space.search_space import SearchSpace
+from mpinas.tuners.codeepneat_config import BlueprintsConfig, ModulesConfig, PopulationConfig
 from mpinas.tuners.population import Register
 from mpinas.tuners.scoring import Outcome, add_results
 from mpinas.tuners.state import check_genomes, plain_without_history, with_history
 
 
 class RandomSearchConfig(TunerConfig):
-    """The section ``tuner`` with ``name: random_search``."""
+    """The section ``tuner`` with ``name: random_search``.
+
+    There are no populations. What ``codeepneat`` says of them is checked and forgotten, so that
+    the baseline of a configuration is one key away from it.
+    """
 
     name: Literal["random_search"] = "random_search"
+    modules: ModulesConfig | None = Field(default=None, exclude=True, description="ignored")
+    blueprints: BlueprintsConfig | None = Field(default=None, exclude=True, description="ignored")
+
+    @field_validator("modules", "blueprints")
+    @classmethod
+    def _forget(cls, population: PopulationConfig | None) -> None:
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

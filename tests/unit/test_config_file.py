@@ -1,6 +1,7 @@
 """A configuration is refused with every fault at once, or means what it says."""
 
 import re
+from pathlib import Path
 
 import pytest
 from searching import FAKE_SEARCH, config_file, config_of
@@ -8,8 +9,9 @@ from searching import FAKE_SEARCH, config_file, config_of
 from mpinas.config import parse_walltime_s
 from mpinas.config_file import differing_keys, dump_config, load_config
 from mpinas.errors import ConfigurationFaults
-from mpinas.session import KNOWLEDGE
+from mpinas.opening import KNOWLEDGE
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 LINE = re.compile(r"^[^:]+: .+\.$")
 
 
@@ -214,8 +216,234 @@ def test_what_defines_a_search_and_what_does_not(tmp_path, override, defines):
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("00:30", 30), ("90:00", 5400), ("01:00:00", 3600), ("2-00:00:01", 172801)],
+    ("text", "minutes"),
+    [
+        ("90", 90),
+        ("00:30", 0.5),
+        ("90:00", 90),
+        ("01:00:00", 60),
+        ("1-10", 34 * 60),
+        ("1-10:20", 34 * 60 + 20),
+        ("2-00:00:01", 48 * 60 + 1 / 60),
+    ],
 )
-def test_walltimes_in_the_forms_of_slurm(text, seconds):
-    assert parse_walltime_s(text) == seconds
+def test_walltimes_in_the_forms_of_slurm(tmp_path, text, minutes):
+    assert parse_walltime_s(text) == minutes * 60
+    assert config_of(tmp_path, f"run.walltime={text}").run.walltime == text
+
+
+NO_WALLTIMES = [
+    "1:2:3:4",
+    "1-",
+    "-1",
+    "-5:00",
+    "1.5",
+    "1e3",
+    "true",
+    "[90]",
+    "\u0663:00",
+    "\u00b2",
+    "00",
+]
+
+
+@pytest.mark.parametrize("text", [*NO_WALLTIMES, "9" * 400 + ":00:00", "9" * 5000 + ":00"])
+def test_what_is_no_walltime_is_one_short_line(tmp_path, text):
+    (line,) = faults_of(tmp_path, f"run.walltime={text}")
+    assert "run.walltime: walltime " in line
+    assert len(line) < 300 + len(str(tmp_path))
+
+
+RULES_BESIDE_FAULTS = [
+    (
+        ["tuner.modules.species=99", "tuner.modules.bogus=2"],
+        ["tuner.modules.bogus: unknown key", "tuner.modules: species must not be above"],
+    ),
+    (
+        ["tuner.modules.species=99", "tuner.modules.survival=7", "tuner.generations=x"],
+        ["tuner.generations: ", "tuner.modules.survival: ", "tuner.modules: species must not"],
+    ),
+    (
+        ["trial.fake.failures={raise: 0.9, nan: 0.9, bogus: 1}"],
+        ["trial.fake.failures.bogus: not a choice", "trial.fake.failures: the odds add up"],
+    ),
+    (
+        ["space.layers.conv2d.filters={min: 9, max: 3, bogus: 1}"],
+        ["filters.bogus: unknown key", "filters: min must not be above max"],
+    ),
+    (
+        ["space.layers.conv2d.filters={min: 9}", "space.layers.conv2d.follow=[maxpool]"],
+        ["filters.max: missing key", "follow: not a choice of this parameter"],
+    ),
+    (
+        ["space.layers.conv2d=3", "space.layers.conv3d={}"],
+        ["space.layers.conv2d: wrong type", "space.layers.conv3d: unknown layer kind"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("overrides", "beginnings"), RULES_BESIDE_FAULTS)
+def test_rules_over_several_keys_are_looked_at_beside_other_faults(tmp_path, overrides, beginnings):
+    faults = faults_of(tmp_path, *overrides)
+    assert len(faults) == len(beginnings), faults
+    for beginning in beginnings:
+        assert any(beginning in line for line in faults), (beginning, faults)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["tuner.modules.population=x", "tuner.modules.species=30"],
+        ["trial.learning_rate={min: 1, max: 10000000, scale: logarithmic}"],
+        ["space.layers.conv2d.filters=null"],
+        ["space.head.units={min: 4, max: x}"],
+        ["problem={name: arrays, path: 3}"],
+    ],
+)
+def test_no_rule_is_said_to_be_broken_by_a_default_in_place_of_a_faulty_value(tmp_path, overrides):
+    assert len(faults_of(tmp_path, *overrides)) == 1
+
+
+ODD_YAML = [
+    "5" * 5_000,
+    "!!int abc",
+    "!!int 1_0",
+    "!!float abc",
+    "!!float 1:30",
+    "!!bool abc",
+    "!!null abc",
+    "!!timestamp abc",
+    "!!timestamp 2020-01-01",
+    "!!binary abc",
+    "!!set {a}",
+    "!!omap [a: 1]",
+    "!!map abc",
+    "!!seq abc",
+    "!!str [a]",
+    "!unknown a",
+    "[" * 3_000,
+    "[" * 3_000 + "]" * 3_000,
+    "{a: " * 3_000,
+    "[&a [*a]]",
+    "{a: &a {b: *a}}",
+    "{? [a] : b}",
+    '"\\q"',
+]
+
+
+@pytest.mark.parametrize("value", ODD_YAML, ids=lambda value: value[:20])
+@pytest.mark.parametrize("in_file", [True, False])
+def test_odd_yaml_is_one_line(tmp_path, value, in_file):
+    if in_file:
+        faults = faults_of(tmp_path, text=FAKE_SEARCH.replace("seed: 5", f"seed: {value}"))
+    else:
+        faults = faults_of(tmp_path, f"seed={value}")
+    assert len(faults) == 1
+    assert len(faults[0]) < 300 + len(str(tmp_path))
+
+
+def test_a_key_may_not_lie_arbitrarily_deep(tmp_path):
+    (line,) = faults_of(tmp_path, ".".join(["a"] * 3_000) + "=1")
+    assert "no key lies that deep" in line
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/a b/c #2.npz",
+        "/x: y.npz",
+        "#x.npz",
+        "- x.npz",
+        "&a x.npz",
+        "*.npz",
+        "@x.npz",
+        "%x",
+        "? x",
+        "--- x",
+        "> x",
+        "x: [1",
+        "C:\\x.npz",
+    ],
+)
+def test_a_value_without_quotes_is_taken_as_it_stands(tmp_path, path):
+    config = config_of(tmp_path, "problem.name=arrays", f"problem.path= {path} ")
+    assert config.problem.path == path
+
+
+@pytest.mark.parametrize("path", ["'/x: y #2'", '"/x: y #2"', "!!str '/x: y #2'"])
+def test_quotes_of_a_value_are_those_of_yaml(tmp_path, path):
+    config = config_of(tmp_path, f"problem={{name: arrays, path: {path}}}")
+    assert config.problem.path == "/x: y #2"
+    assert config_of(tmp_path, "problem.name=arrays", f"problem.path={path}") == config
+
+
+@pytest.mark.parametrize(
+    "path", ["a\nb", "a\0b", "\udcff", "a\u2028b", "~nobody-of-this-name/x.npz"]
+)
+def test_a_path_that_no_line_can_show_or_no_home_has_is_refused(tmp_path, path):
+    (line,) = faults_of(tmp_path, "problem.name=arrays", f"problem.path={path}")
+    assert "problem.path: " in line
+    assert len(line.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("tuner.range=3", ["tuner.range: unknown key 'range'"]),
+        ("tuner.modules.value=3", ["tuner.modules.value: unknown key 'value'"]),
+        ("trial.fake.seconds=[1]", ["seconds", "section"]),
+        ("trial.fake.seconds=-1", ["trial.fake.seconds.mean", "Allowed: 0"]),
+        ("trial.fake=3", ["trial.fake", "section"]),
+        ("space.layers=3", ["space.layers", "section"]),
+        ("space.merge=add", ["space.merge", "a list is wanted"]),
+        ("space.layers.conv2d.kernel_size=[]", ["Received: kernel_size=[]"]),
+        ("space.layers.conv2d.kernel_size=[null]", ["a single value", "kernel_size[0]=None"]),
+        ("space.layers.conv2d.filters={min: x, max: 3}", ["filters.min", "a number is wanted"]),
+        ("space.layers.conv2d.filters={min: .nan, max: 3}", ["filters.min", "not a finite"]),
+        ("trial.learning_rate=[]", ["trial.learning_rate", "empty"]),
+        ("trial.learning_rate=[0.1, 0]", ["learning_rate[1]=0", "Allowed: above 0"]),
+        ("trial.learning_rate=null", ["a range", "a list", "a single value"]),
+        ("trial.learning_rate={min: 1, max: 10000000}", ["steps", "max=10000000"]),
+        ("run.trials_per_process=2", ["run.trials_per_process", "=2", "Allowed: 1."]),
+        ("run.fault_tolerance=ulfm", ["run.fault_tolerance", "'ulfm'", "Allowed: 'none'."]),
+        ("problem.name='a\n\nb'", ["problem.name", "unknown problem"]),
+    ],
+)
+def test_lines_speak_of_keys_and_not_of_how_they_are_checked(tmp_path, override, words):
+    (line,) = faults_of(tmp_path, override)
+    for word in words:
+        assert word in line
+    for internal in ("instance", "tuple", "input", "union", "valid"):
+        assert internal not in line.split(": ", 1)[1]
+
+
+def test_short_forms_mean_what_the_long_ones_do(tmp_path):
+    short = config_of(tmp_path, "trial.fake.seconds=0.1", "run.walltime=90")
+    long = config_of(tmp_path, "trial.fake.seconds={mean: 0.1, sigma: 0}", "run.walltime='90'")
+    assert short == long
+    assert config_of(tmp_path, "run.trials_per_process=1", "run.fault_tolerance=none")
+
+
+def test_learning_rates_to_choose_from(tmp_path):
+    assert config_of(tmp_path, "trial.learning_rate=[0.001, 1]").trial.learning_rate == (0.001, 1.0)
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.name)
+def test_the_baseline_of_every_configuration_is_one_key_away(tmp_path, file):
+    path = "problem.path=/x.npz" if file.name == "mnist.yaml" else "problem.path=null"
+    evolved = load_config(file, (path,), KNOWLEDGE)
+    drawn = load_config(file, (path, "tuner.name=random_search"), KNOWLEDGE)
+    assert drawn.tuner.name == "random_search"
+    assert drawn.tuner.individuals == evolved.tuner.individuals
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(dump_config(drawn))
+    assert load_config(resolved, (), KNOWLEDGE) == drawn
+    more = load_config(
+        file, (path, "tuner.name=random_search", "tuner.modules.population=99"), KNOWLEDGE
+    )
+    assert differing_keys(drawn, more) == [], "what is ignored does not define a search"
+
+
+def test_populations_that_are_ignored_are_checked_all_the_same(tmp_path):
+    (line,) = faults_of(tmp_path, "tuner.name=random_search", "tuner.modules.populaton=3")
+    assert "'population'" in line
