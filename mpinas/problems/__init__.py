@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mpinas.config import ProblemConfig
 from mpinas.errors import DataFault, fault, unknown_name
-from mpinas.problems import arrays, digits
+from mpinas.problems import arrays, digits, mnist
 from mpinas.problems.images import ImageData
 from mpinas.problems.prepared import PreparedProblem, open_prepared, write_prepared
 from mpinas.problems.splits import part_sizes, split
@@ -47,7 +47,7 @@ class ProblemEntry:
 PROBLEMS: Mapping[str, ProblemEntry] = {
     "digits": ProblemEntry(load=digits.load, needs_path=False),
     "arrays": ProblemEntry(load=arrays.load, needs_path=True),
-    "mnist": ProblemEntry(load=arrays.load, needs_path=True),
+    "mnist": ProblemEntry(load=mnist.load, needs_path=True),
 }
 
 

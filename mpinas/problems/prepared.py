@@ -2,13 +2,15 @@
 
 Images lie in it contiguous and uncompressed, so that the operating system shares their pages
 between all trials of a machine and loads only what is touched. The file is written once, under
-a temporary name, and never changed.
+a temporary name, and never changed. In front of what is HDF5 stands a SHA-256 of it: with one wrong
+bit of its metadata the HDF5 library may loop for ever or end the process.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import pathlib
 import socket
@@ -18,11 +20,16 @@ import h5py
 import numpy as np
 
 from mpinas.errors import DataFault, fault
+from mpinas.problems.error_keeping_file import ErrorKeepingFile
 from mpinas.problems.images import ARRAY_NAMES, ImageData, Images, Labels
 
 FORMAT = "mpinas prepared problem"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+USER_BLOCK_BYTES = 512
+"""HDF5 leaves them to the user: here ``FORMAT``, a line feed and the SHA-256 of all behind them."""
+
 _STORED_TYPES = {"x_train": "|u1", "y_train": "<i4", "x_test": "|u1", "y_test": "<i4"}
+_PART_BYTES = 1 << 20
 _CURE = "Prepare the problem again into this file"
 
 
@@ -68,21 +75,33 @@ def write_prepared(data: ImageData, file: pathlib.Path) -> None:
     temporary = file.with_name(f".{file.name}.{socket.gethostname()}-{os.getpid()}")
     try:
         _write(data, temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
         os.replace(temporary, file)
         _fsync_folder(file.parent)
     except OSError as error:
         cure = "Make the folder, or give it room and write permission"
         rule = "the prepared file cannot be written"
-        raise DataFault(fault(str(file), rule, f"error={error}", cure=cure)) from error
+        received = f"error={error.strerror or error}"
+        raise DataFault(fault(str(file), rule, received, cure=cure)) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
 def _write(data: ImageData, file: pathlib.Path) -> None:
-    with h5py.File(file, "w", locking=False) as target:
+    with file.open("w+b", buffering=0) as raw:
+        target = ErrorKeepingFile(raw)
+        try:
+            _write_hdf5(data, target)
+        finally:
+            target.raise_error()
+        head = f"{FORMAT}\n{_file_digest(raw)}".encode()
+        raw.seek(0)
+        raw.write(head)
+        os.fsync(raw.fileno())
+
+
+def _write_hdf5(data: ImageData, file: ErrorKeepingFile) -> None:
+    with h5py.File(file, "w", userblock_size=USER_BLOCK_BYTES) as target:
         target.attrs["format"] = FORMAT
         target.attrs["schema_version"] = SCHEMA_VERSION
         target.attrs["source"] = data.source
@@ -90,6 +109,15 @@ def _write(data: ImageData, file: pathlib.Path) -> None:
         target.create_dataset("class_names", data=list(data.class_names), dtype=h5py.string_dtype())
         for name in ARRAY_NAMES:
             target.create_dataset(name, data=getattr(data, name), dtype=_STORED_TYPES[name])
+
+
+def _file_digest(raw: io.FileIO) -> str:
+    """SHA-256 of all behind the user block."""
+    raw.seek(USER_BLOCK_BYTES)
+    digest = hashlib.sha256()
+    while part := raw.read(_PART_BYTES):
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _fsync_folder(folder: pathlib.Path) -> None:
@@ -100,7 +128,7 @@ def _fsync_folder(folder: pathlib.Path) -> None:
         os.close(descriptor)
 
 
-def data_checksum(data: ImageData | PreparedProblem) -> str:
+def data_checksum(data: ImageData) -> str:
     """SHA-256 over class names, shapes and values; 64 hexadecimal digits."""
     digest = hashlib.sha256(repr(data.class_names).encode())
     for name in ARRAY_NAMES:
@@ -114,24 +142,38 @@ def open_prepared(file: pathlib.Path, *, verify: bool = False) -> PreparedProble
     """Maps a prepared file.
 
     Args:
-        verify: reads all of it and compares the checksum: once before a search, not in trials.
+        verify: reads all of it first and compares the SHA-256: once in a job, not in trials.
 
     Raises:
         DataFault: there is no such file, it is not a prepared file of this version, its arrays
             cannot be mapped, or the checksum is wrong.
     """
-    if not file.is_file():
-        raise DataFault(fault(str(file), "no such prepared file", cure=_CURE))
     try:
+        if not file.is_file():
+            raise DataFault(fault(str(file), "no such prepared file", cure=_CURE))
+        if verify:
+            _verify(file)
         # The file never changes, and parallel file systems often refuse locks.
         with h5py.File(file, "r", locking=False) as source:
             problem = _open(file, source)
-    except OSError as error:
-        raise _not_prepared(file, f"error={error}") from error
-    if verify and data_checksum(problem) != problem.checksum:
-        rule = "the data do not match their checksum"
-        raise DataFault(fault(str(file), rule, f"expected={problem.checksum}", cure=_CURE))
+    except DataFault:
+        raise
+    # Of damaged metadata h5py makes many kinds of errors, some of several lines.
+    except Exception as error:
+        reason = str(error).splitlines() or [type(error).__name__]
+        raise _not_prepared(file, f"error={reason[0]}") from error
     return problem
+
+
+def _verify(file: pathlib.Path) -> None:
+    with file.open("rb", buffering=0) as raw:
+        head, _, expected = raw.read(USER_BLOCK_BYTES).rstrip(b"\0").partition(b"\n")
+        if head != FORMAT.encode():
+            raise _not_prepared(file, f"first bytes={head[:20]!r}")
+        digest = _file_digest(raw)
+    if digest.encode() != expected:
+        rule = "the prepared file does not match its checksum"
+        raise DataFault(fault(str(file), rule, f"SHA-256={digest}", cure=_CURE))
 
 
 def _open(file: pathlib.Path, source: h5py.File) -> PreparedProblem:

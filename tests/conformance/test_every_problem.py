@@ -10,12 +10,12 @@ from mpinas.problems import PROBLEMS, check_problem, check_problem_section, open
 
 
 def section_for(name: str, folder) -> ProblemConfig:
-    """The smallest section that works. A problem with a file gets one of two kinds of stripes."""
+    """The smallest section that works. A problem with a file gets ten classes of bright rows."""
     if not PROBLEMS[name].needs_path:
         return ProblemConfig(name=name)
-    images = np.zeros((40, 6, 6), np.uint8)
-    images[::2, ::2], images[1::2, :, ::2] = 255, 255
-    labels = np.tile([0, 1], 20)
+    labels = np.tile(np.arange(10), 10)
+    images = np.zeros((100, 28, 28), np.uint8)
+    images[np.arange(100), labels] = 255
     file = folder / "data.npz"
     np.savez(file, x_train=images, y_train=labels, x_test=images[:10], y_test=labels[:10])
     return ProblemConfig(name=name, path=str(file))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
+import zipfile
 
 import h5py
 import numpy as np
@@ -136,6 +138,108 @@ def test_a_damaged_array_is_named(tmp_path):
     assert line.startswith(f"{file}, array x_train: the array cannot be read.")
 
 
+METHODS = {
+    "stored": zipfile.ZIP_STORED,
+    "deflated": zipfile.ZIP_DEFLATED,
+    "bzip2": zipfile.ZIP_BZIP2,
+    "lzma": zipfile.ZIP_LZMA,
+}
+
+
+def save_packed(folder, method):
+    """The data file as numpy does not write it, but other programs do."""
+    file = folder / "packed.npz"
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, array in good_arrays().items():
+            buffer = io.BytesIO()
+            np.save(buffer, array)
+            archive.writestr(f"{name}.npy", buffer.getvalue())
+    return file
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_whatever_bit_is_flipped_the_file_is_named(tmp_path, method):
+    """Numpy, zipfile and the decompressors raise ten kinds of errors for that."""
+    file = save_packed(tmp_path, method)
+    load(file)
+    content = file.read_bytes()
+    lines: list[str] = []
+    for position in range(0, len(content), 3):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << position % 8
+        file.write_bytes(damaged)
+        try:
+            load(file)
+        except DataFault as error:
+            lines += error.faults
+    assert len(lines) > len(content) // 6, "most of a file is its data"
+    assert [line for line in lines if not line.startswith(str(file))] == []
+    assert [line for line in lines if len(line.splitlines()) > 1] == []
+
+
+def test_an_encrypted_file_is_named(tmp_path):
+    file = save(tmp_path)
+    content = bytearray(file.read_bytes())
+    for start in (b"PK\x03\x04", b"PK\x01\x02"):
+        flags = content.index(start) + (6 if start.endswith(b"\x04") else 8)
+        content[flags] |= 1
+    file.write_bytes(content)
+    (line,) = faults_of(file)
+    assert "encrypted" in line
+
+
+def test_an_archive_of_other_files_is_named(tmp_path):
+    file = tmp_path / "texts.npz"
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in good_arrays():
+            archive.writestr(name, "a text")
+    lines = faults_of(file)
+    assert len(lines) == 4
+    assert all("it is not a .npy file" in line for line in lines)
+
+
+def test_nobody_is_advised_to_unpickle(tmp_path):
+    pickled, text = tmp_path / "a.npz", tmp_path / "b.npz"
+    pickled.write_bytes(b"\x80\x04K\x01.")
+    text.write_text("a,b\n1,2\n")
+    for file in (pickled, text, save(tmp_path, y_train=np.array([{}] * 40))):
+        (line,) = faults_of(file)
+        assert "allow_pickle" not in line
+        assert "unsafe" not in line
+    assert "something else than a zip archive" in faults_of(pickled)[0]
+    assert "never unpickled" in line
+
+
+def test_a_path_that_cannot_even_be_looked_at_is_named(tmp_path):
+    file = tmp_path / ("x" * 300)
+    (line,) = faults_of(file)
+    assert line.startswith(f"{file}: cannot be opened.")
+    with pytest.raises(DataFault, match="not a prepared file"):
+        open_prepared(file)
+
+
+@pytest.mark.parametrize(
+    ("shape", "classes", "found"),
+    [
+        ((28, 28), 9, "classes=9"),
+        ((32, 32), 10, r"shape=\(32, 32, 1\)"),
+        ((28, 28, 3), 10, r"shape=\(28, 28, 3\)"),
+        ((28, 28, 1), 10, ""),
+        ((28, 28), 10, ""),
+    ],
+)
+def test_mnist_has_a_form(tmp_path, shape, classes, found):
+    images, labels = np.zeros((40, *shape), np.uint8), np.tile(np.arange(classes), 40)[:40]
+    file = save(tmp_path, x_train=images, y_train=labels, x_test=images, y_test=labels)
+    problem = ProblemConfig(name="mnist", path=str(file))
+    if not found:
+        assert PROBLEMS["mnist"].load(problem).x_train.shape == (40, 28, 28, 1)
+        return
+    with pytest.raises(DataFault, match=found) as caught:
+        PROBLEMS["mnist"].load(problem)
+    assert len(caught.value.faults) == 1
+
+
 def test_nothing_is_unpickled(tmp_path):
     class Trap:
         def __reduce__(self):
@@ -214,7 +318,7 @@ def test_a_flipped_bit_is_found_where_it_is_looked_for(tmp_path):
     file = prepared_digits(tmp_path)
     with h5py.File(file, "r+") as target:
         target["x_train"][5, 4, 4, 0] ^= 1
-    with pytest.raises(DataFault, match="do not match their checksum"):
+    with pytest.raises(DataFault, match="does not match its checksum"):
         open_prepared(file, verify=True)
 
 
@@ -259,6 +363,68 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path):
     with pytest.raises(DataFault, match="cannot be written"):
         prepare(ProblemConfig(name="digits"), tmp_path / "file" / "digits.h5")
     assert os.listdir(tmp_path) == ["file"]
+
+
+PREPARE_WITH_LITTLE_ROOM = """
+import pathlib, resource, sys
+import sklearn.datasets
+from mpinas.config import ProblemConfig
+from mpinas.errors import DataFault
+from mpinas.problems import prepare
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+try:
+    prepare(ProblemConfig(name="digits"), pathlib.Path(sys.argv[2]))
+except DataFault as error:
+    sys.exit("\\n".join(error.faults))
+"""
+
+
+@pytest.mark.parametrize("room", [0, 100, 1_000, 6_000, 50_000, 110_000])
+def test_where_there_is_no_room_a_line_is_said_and_nothing_is_left(tmp_path, room):
+    """HDF5 cannot close a file that it cannot write, and used to end in a segmentation fault."""
+    file = tmp_path / "digits.h5"
+    command = [sys.executable, "-c", PREPARE_WITH_LITTLE_ROOM, str(room), str(file)]
+    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert ended.returncode == 1, ended
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"{file}: the prepared file cannot be written.")
+    assert "File too large" in line
+    assert os.listdir(tmp_path) == []
+
+
+OPEN_VERIFIED = """
+import pathlib, sys
+from mpinas.errors import DataFault
+from mpinas.problems import open_prepared
+
+file = pathlib.Path(sys.argv[1])
+content = file.read_bytes()
+for position in range(0, len(content), 37):
+    damaged = bytearray(content)
+    damaged[position] ^= 0xFF
+    file.write_bytes(damaged)
+    try:
+        open_prepared(file, verify=True)
+    except DataFault as error:
+        print(len(error.faults), len(str(error).splitlines()))
+    else:
+        print("taken at", position)
+"""
+
+
+def test_whatever_byte_is_wrong_hdf5_does_not_see_it(tmp_path):
+    """HDF5 loops for ever or ends the process, so this has one of its own."""
+    file = prepared_digits(tmp_path)
+    positions = range(0, len(file.read_bytes()), 37)
+    command = [sys.executable, "-c", OPEN_VERIFIED, str(file)]
+    ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    said = ended.stdout.splitlines()
+    assert len(said) == len(positions)
+    # Zeros that fill up the block in front of HDF5 are neither read nor covered.
+    assert {line for line in said if line != "1 1"} <= {
+        f"taken at {position}" for position in positions if 23 + 1 + 64 <= position < 512
+    }
 
 
 @pytest.mark.parametrize(
