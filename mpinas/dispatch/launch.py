@@ -7,6 +7,7 @@ So the variables of schedulers and launchers are read before MPI is, and compare
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -100,4 +101,5 @@ def _fault(promise: Promise, rule: str) -> str:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.strip().isdigit() else None
+    match = re.fullmatch(r"\s*([0-9]{1,9})\s*", text or "")
+    return int(match[1]) if match else None

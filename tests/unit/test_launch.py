@@ -66,5 +66,6 @@ def test_open_mpi_knows_better_than_the_step_that_started_its_daemons() -> None:
     assert not wants_mpi(environment)
 
 
-def test_nonsense_promises_nothing() -> None:
-    assert promised_world({"PMI_SIZE": "", "SLURM_NTASKS": "many"}).processes == 1
+@pytest.mark.parametrize("text", ["", "many", "-4", "4.0", "\u00b2", "\u0664", "4" * 5_000])
+def test_nonsense_promises_nothing(text: str) -> None:
+    assert promised_world({"PMI_SIZE": text, "SLURM_NTASKS": text}).processes == 1
