@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import mpi_launcher
@@ -57,42 +58,36 @@ def test_a_signal_stops_the_job_in_order_and_it_goes_on_later(
     assert shown(out)["wall_time_s"] > 0
 
 
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A job without a launcher, just started; it has to end with 75."""
+    job = start(config_file(tmp_path), tmp_path / "run", 0)
+    try:
+        yield job
+        _, errors = job.communicate(timeout=60)
+    finally:
+        mpi_launcher.stop(job)
+    assert job.returncode == 75, errors
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_term_and_interrupt_stop_a_job_without_a_launcher_alike(
-    tmp_path: Path, number: signal.Signals
+    tmp_path: Path, alone: subprocess.Popen[str], number: signal.Signals
 ) -> None:
-    out = tmp_path / "run"
-    job = start(config_file(tmp_path), out, 0)
-    try:
-        wait_for_trials(out, 1)
-        job.send_signal(number)
-        _, errors = job.communicate(timeout=60)
-    finally:
-        mpi_launcher.stop(job)
-    assert job.returncode == 75, errors
+    wait_for_trials(tmp_path / "run", 1)
+    alone.send_signal(number)
 
 
-def test_a_signal_while_the_program_is_loaded_is_not_lost(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    job = start(config_file(tmp_path), out, 0)
-    try:
-        time.sleep(0.3)
-        job.send_signal(signal.SIGUSR1)
-        _, errors = job.communicate(timeout=60)
-    finally:
-        mpi_launcher.stop(job)
-    assert job.returncode == 75, errors
+def test_a_signal_while_the_program_is_loaded_is_not_lost(alone: subprocess.Popen[str]) -> None:
+    time.sleep(0.3)
+    alone.send_signal(signal.SIGUSR1)
 
 
-def test_more_signals_do_not_change_the_exit_code(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    job = start(config_file(tmp_path), out, 0)
-    try:
-        wait_for_trials(out, 1)
-        while job.poll() is None:
-            job.send_signal(signal.SIGTERM)
-            time.sleep(0.02)
-        _, errors = job.communicate(timeout=60)
-    finally:
-        mpi_launcher.stop(job)
-    assert job.returncode == 75, errors
+def test_more_signals_do_not_change_the_exit_code(
+    tmp_path: Path, alone: subprocess.Popen[str]
+) -> None:
+    wait_for_trials(tmp_path / "run", 1)
+    deadline = time.monotonic() + 60
+    while alone.poll() is None and time.monotonic() < deadline:
+        alone.send_signal(signal.SIGTERM)
+        time.sleep(0.02)
