@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from handmade import fake_spec, farm
+from handmade import ATTEMPTS, fake_spec, farm, farm_again
 
 from mpinas.dispatch.base import Executor
 from mpinas.records import (
@@ -21,6 +21,7 @@ from mpinas.records import (
     TrialResult,
     TrialSpec,
     TrialStatus,
+    WorkerLost,
 )
 from mpinas.trial.fake import closed_form_fitness
 
@@ -46,6 +47,8 @@ WORD_IN_ERROR: Mapping[str, str] = {
     "nan": "nan",
     "unserialisable": "serialize",
 }
+BROKEN_DEVICE, GOOD_DEVICE = "4", "5"
+FAILURES_THAT_CONDEMN = 3
 SURVIVED_BY_PYTHON = ("raise", "exit", "nan", "unserialisable")
 
 
@@ -190,6 +193,67 @@ def check_many_failures_at_once(executor: Executor) -> None:
         assert results[spec.trial_id].status is TrialStatus.COMPLETE
 
 
+def choosy(index: int, *devices: str, seconds: float = 0.0) -> TrialSpec:
+    """A trial that the infrastructure fails on these devices, or on ``all``; else a good one."""
+    candidate = {"odd": "broken_device", "broken_on": devices}
+    return replace(fake_spec(index, seconds=seconds), candidate=candidate)
+
+
+def check_a_failed_trial_goes_elsewhere(executor: Executor) -> None:
+    """And one trial alone, however often it fails, condemns no worker."""
+    workers = executor.workers()
+    failures = [
+        results_of(list(farm(executor, [choosy(0, "all")])))["g000-t000"]
+        for _ in range(4 * workers)
+    ]
+    assert all(result.failure is Failure.INFRASTRUCTURE for result in failures)
+    ranks = [result.worker.rank for result in failures if result.worker is not None]
+    assert len(set(ranks[:workers])) == workers, ranks
+    assert list(executor.events(0.0)) == []
+    assert executor.free() == executor.workers() == workers
+
+
+def check_a_broken_worker_costs_no_trial(executor: Executor) -> None:
+    """It fails at once and is free at once, while its neighbours are busy; soon it is set aside."""
+    workers = executor.workers()
+    specs = [choosy(index, BROKEN_DEVICE, seconds=0.05) for index in range(16)]
+    events = list(farm_again(executor, specs))
+    results = [event.result for event in events if isinstance(event, Finished)]
+    complete = [one.trial_id for one in results if one.status is TrialStatus.COMPLETE]
+    assert sorted(complete) == [spec.trial_id for spec in specs]
+    assert len(results) - len(complete) == FAILURES_THAT_CONDEMN
+    (lost,) = (event for event in events if isinstance(event, WorkerLost))
+    assert (lost.trial_id, lost.worker.device) == (None, f"gpu:{BROKEN_DEVICE}")
+    assert lost.reason.endswith(f"nothing works on device {BROKEN_DEVICE}")
+    assert "\n" not in lost.reason
+    assert not _of_worker(events[events.index(lost) + 1 :], lost.worker.rank)
+    assert executor.free() == executor.workers() == workers - 1
+
+
+def check_no_worker_is_left_where_all_are_broken(executor: Executor) -> None:
+    workers = executor.workers()
+    events = list(farm_again(executor, [choosy(index, "all") for index in range(8 * workers)]))
+    lost = [event for event in events if isinstance(event, WorkerLost)]
+    assert len({event.worker.rank for event in lost}) == len(lost) == workers
+    assert {event.trial_id for event in lost} == {None}
+    assert len(events) < 8 * workers * ATTEMPTS
+    assert executor.free() == executor.workers() == 0
+    try:
+        executor.submit(fake_spec(0))
+    except RuntimeError:
+        return
+    raise AssertionError("a trial was taken although no worker is left")
+
+
+def _of_worker(events: Sequence[Event], rank: int) -> list[Event]:
+    workers = [
+        (event, event.worker if isinstance(event, Started) else event.result.worker)
+        for event in events
+        if isinstance(event, Started | Finished)
+    ]
+    return [event for event, worker in workers if worker is not None and worker.rank == rank]
+
+
 def _trial_id(event: Event) -> str | None:
     return event.result.trial_id if isinstance(event, Finished) else event.trial_id
 
@@ -208,3 +272,10 @@ FOR_ALL: tuple[Check, ...] = (
 )
 FOR_PROCESSES: tuple[Check, ...] = (check_cancel_of_running, check_many_failures_at_once)
 """Where a trial has a process of its own."""
+
+WITH_THE_ODD_RUNNER: tuple[Check, ...] = (
+    check_a_failed_trial_goes_elsewhere,
+    check_no_worker_is_left_where_all_are_broken,
+)
+WITH_TWO_DEVICES: tuple[Check, ...] = (*WITH_THE_ODD_RUNNER, check_a_broken_worker_costs_no_trial)
+"""Each on an executor of its own, whose two workers have the two devices: some lose workers."""

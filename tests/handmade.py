@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from mpinas.config import TrialConfig
 from mpinas.dispatch.base import Executor
 from mpinas.records import (
     Event,
+    Failure,
     Finished,
     LayerSpec,
     NetworkSpec,
@@ -17,6 +19,16 @@ from mpinas.records import (
     WorkerLost,
     trial_id,
 )
+from mpinas.trial import handle
+
+ODD_PROGRAM = handle.PROGRAM.replace(
+    "main(*arguments)",
+    'import mpinas.trial.forkserver as server\nserver.RUNNERS = {"odd": "odd_runner"}\n'
+    "main(*arguments)",
+)
+"""Of a forkserver that knows the runner ``odd`` and no other."""
+
+ATTEMPTS = 3
 
 CONV2D = {"kernel_size": (3, 3), "strides": (1, 1), "padding": "same", "use_bias": True}
 
@@ -90,3 +102,36 @@ def farm(executor: Executor, specs: Iterable[TrialSpec]) -> Iterator[Event]:
             elif isinstance(event, WorkerLost) and event.trial_id is not None:
                 running.remove(event.trial_id)
             yield event
+
+
+def farm_again(executor: Executor, specs: Iterable[TrialSpec]) -> Iterator[Event]:
+    """Runs all trials as a search does: what the infrastructure failed is tried again.
+
+    That is when another worker could take it or nothing else is left to wait for, and at most
+    three times in all; no longer than there is a worker.
+    """
+    waiting, failed = list(specs), list[TrialSpec]()
+    running: dict[str, TrialSpec] = {}
+    attempts: Counter[str] = Counter()
+    while (waiting or failed or running) and executor.workers():
+        while executor.free() and (waiting or (failed and (executor.free() > 1 or not running))):
+            spec = (waiting or failed).pop(0)
+            running[spec.trial_id] = spec
+            attempts[spec.trial_id] += 1
+            executor.submit(spec)
+        for event in executor.events(1.0):
+            ended = _ended(event)
+            spec_of_ended = running.pop(ended, None) if ended is not None else None
+            if spec_of_ended is not None and not _stands(event) and attempts[ended] < ATTEMPTS:
+                failed.append(spec_of_ended)
+            yield event
+
+
+def _ended(event: Event) -> str | None:
+    if isinstance(event, Finished):
+        return event.result.trial_id
+    return event.trial_id if isinstance(event, WorkerLost) else None
+
+
+def _stands(event: Event) -> bool:
+    return isinstance(event, Finished) and event.result.failure is not Failure.INFRASTRUCTURE

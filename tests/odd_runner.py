@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import resource
 import signal
@@ -13,7 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
-from mpinas.records import Progress, TrialResult, TrialSpec, TrialStatus
+from mpinas.records import Failure, Progress, TrialResult, TrialSpec, TrialStatus
+from mpinas.trial import fake, forkserver
 
 Report = Callable[[Progress], None]
 
@@ -150,4 +152,75 @@ def terminated_from_outside(spec: TrialSpec, report: Report) -> TrialResult:
 def ignored_signals(spec: TrialSpec, report: Report) -> TrialResult:
     for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
         os.kill(os.getpid(), number)
+    return result(spec)
+
+
+def broken_device(spec: TrialSpec, report: Report) -> TrialResult:
+    """A fake trial, where its device is not among the broken ones, or all are."""
+    broken = spec.candidate["broken_on"]
+    device = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if device not in broken and "all" not in broken:
+        return fake.run_trial(spec, report)
+    return TrialResult(
+        trial_id=spec.trial_id,
+        network_hash=spec.network.hash,
+        status=TrialStatus.FAILED,
+        failure=Failure.INFRASTRUCTURE,
+        error=f"a traceback\nnothing works on device {device}",
+    )
+
+
+def unreadable_progress(spec: TrialSpec, report: Report) -> TrialResult:
+    """Half an epoch is no epoch."""
+    report(Progress(trial_id=spec.trial_id, epoch=cast(int, 0.5), epochs=1, loss=0.0, accuracy=0.0))
+    return result(spec)
+
+
+def unreadable_error(spec: TrialSpec, report: Report) -> TrialResult:
+    _tell(report)(forkserver.ERROR, b'{"name": "ValueError"}')
+    return result(spec)
+
+
+def unreadable_result(spec: TrialSpec, report: Report) -> TrialResult:
+    _tell(report)(forkserver.RESULT, b'{"trial_id": ')
+    return result(spec)
+
+
+def line_of_no_kind(spec: TrialSpec, report: Report) -> TrialResult:
+    _tell(report)(b"", b"what a library writes to a descriptor that it takes for its own")
+    return result(spec)
+
+
+def _tell(report: Report) -> Callable[[bytes, bytes], None]:
+    return cast(Any, report).__self__  # type: ignore[no-any-return]
+
+
+def name_that_is_no_text(spec: TrialSpec, report: Report) -> TrialResult:
+    """A file name with bytes that are no UTF-8, as it stands in Python's message."""
+    raise FileNotFoundError(os.fsdecode(b"caf\xe9.h5"))
+
+
+def mapped_file(spec: TrialSpec, report: Report) -> TrialResult:
+    """Reads a large file through a mapping, as trials read the data set, then stays a while."""
+    with open(spec.problem.path, "rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    pages = sum(mapped[offset] for offset in range(0, len(mapped), mmap.PAGESIZE))
+    time.sleep(0.3)
+    return result(spec, error=str(pages))
+
+
+def stop_the_forkserver_and_hang(spec: TrialSpec, report: Report) -> TrialResult:
+    os.kill(os.getppid(), signal.SIGSTOP)
+    time.sleep(600)
+    return result(spec)
+
+
+def exit_code_three(spec: TrialSpec, report: Report) -> TrialResult:
+    os._exit(3)
+
+
+def hang_with_a_temporary_file(spec: TrialSpec, report: Report) -> TrialResult:
+    path = temporary_file(spec, report).error
+    report(Progress(trial_id=path, epoch=1, epochs=1, loss=0.0, accuracy=0.0))
+    time.sleep(600)
     return result(spec)

@@ -14,10 +14,19 @@ class Executor(Protocol):
     Every submitted trial ends in exactly one ``Finished`` or one ``WorkerLost`` that names it,
     whatever its process does. A cancelled trial ends as ``INTERRUPTED``, unless its real result
     was under way already.
+
+    One bad worker must not eat the search (``standing.py`` is the rule):
+
+    - a trial goes, if it can, to a worker on which it has not failed by ``infrastructure`` yet;
+    - a worker on which three different trials in a row have failed by ``infrastructure`` is set
+      aside: it is no longer counted and gets no trial. A ``WorkerLost`` without a trial, with the
+      last error, follows its last ``Finished``.
+
+    To have a trial tried again is the caller's business.
     """
 
     def workers(self) -> int:
-        """How many workers there are, busy or free."""
+        """How many workers there are, busy or free; those that are lost or set aside are none."""
 
     def free(self) -> int:
         """How many workers have no trial. Nothing queues below this line."""

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import socket
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from mpinas.dispatch.standing import Standing
 from mpinas.records import (
     Event,
     Finished,
@@ -19,6 +19,7 @@ from mpinas.records import (
     TrialResult,
     TrialSpec,
     Worker,
+    WorkerLost,
     to_json,
 )
 from mpinas.trial import outcome
@@ -36,43 +37,63 @@ class InlineExecutor:
 
     def __init__(self, run_trial: RunTrial, workers: int = 1) -> None:
         self._run_trial = run_trial
-        self._workers = workers
-        self._waiting: dict[str, TrialSpec] = {}
-        self._cancelled: list[TrialSpec] = []
-        self._worker = Worker(host=socket.gethostname(), rank=1, device="cpu")
+        host = socket.gethostname()
+        ranks = range(1, workers + 1)
+        self._workers = {rank: Worker(host=host, rank=rank, device="cpu") for rank in ranks}
+        self._waiting: dict[int, TrialSpec] = {}
+        self._running: int | None = None
+        self._cancelled: list[TrialResult] = []
+        self._standing = Standing()
 
     def workers(self) -> int:
-        return self._workers
+        return len(self._workers)
 
     def free(self) -> int:
-        return self._workers - len(self._waiting)
+        return len(self._free())
 
     def submit(self, spec: TrialSpec) -> None:
-        if not self.free():
+        rank = self._standing.choose(spec.trial_id, self._free())
+        if rank is None:
             raise RuntimeError(f"no worker is free for {spec.trial_id}")
-        self._waiting[spec.trial_id] = spec
+        self._waiting[rank] = spec
 
     def events(self, timeout_s: float) -> Iterator[Event]:
         """Yields the ends of cancelled trials, or runs the oldest trial to its end."""
         while self._cancelled:
-            spec = self._cancelled.pop(0)
-            yield Finished(result=replace(outcome.interrupted(spec), worker=self._worker))
+            yield Finished(result=self._cancelled.pop(0))
         if self._waiting:
-            spec = self._waiting.pop(next(iter(self._waiting)))
-            yield Started(trial_id=spec.trial_id, worker=self._worker)
-            progress: list[Progress] = []
-            result = self._run(spec, progress.append)
-            yield from progress
-            yield Finished(result=result)
+            self._running = next(iter(self._waiting))
+            spec = self._waiting.pop(self._running)
+            yield from self._run_on(self._workers[self._running], spec)
 
     def cancel(self, trial_id: str) -> None:
-        spec = self._waiting.pop(trial_id, None)
-        if spec is not None:
-            self._cancelled.append(spec)
+        for rank, spec in list(self._waiting.items()):
+            if spec.trial_id == trial_id:
+                del self._waiting[rank]
+                ended = replace(outcome.interrupted(spec), worker=self._workers[rank])
+                self._cancelled.append(ended)
 
     def close(self) -> None:
         self._waiting.clear()
         self._cancelled.clear()
+
+    def _free(self) -> list[int]:
+        return [
+            rank for rank in self._workers if rank not in self._waiting and rank != self._running
+        ]
+
+    def _run_on(self, worker: Worker, spec: TrialSpec) -> Iterator[Event]:
+        yield Started(trial_id=spec.trial_id, worker=worker)
+        progress: list[Progress] = []
+        result = replace(self._run(spec, progress.append), worker=worker)
+        yield from progress
+        self._running = None
+        reason = self._standing.take(worker.rank, result)
+        if reason:
+            del self._workers[worker.rank]
+        yield Finished(result=result)
+        if reason:
+            yield WorkerLost(worker=worker, trial_id=None, reason=reason)
 
     def _run(self, spec: TrialSpec, report: Callable[[Progress], None]) -> TrialResult:
         begun_at = time.monotonic()
@@ -82,12 +103,11 @@ class InlineExecutor:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            result = outcome.of_exception(spec, type(error).__name__, traceback.format_exc())
+            result = outcome.of_exception(spec, type(error).__name__, outcome.traceback_of(error))
         times = replace(result.times, wall_time_s=time.monotonic() - begun_at)
         return replace(
             result,
             trial_id=spec.trial_id,
             network_hash=spec.network.hash,
             times=times,
-            worker=self._worker,
         )

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping
 
 from mpinas.dispatch.devices import bind, count_gpus
 from mpinas.dispatch.settings import WorkerSettings
-from mpinas.records import Event, TrialSpec, Worker, WorkerLost
+from mpinas.dispatch.standing import Standing
+from mpinas.records import Event, Finished, TrialSpec, Worker, WorkerLost
 from mpinas.trial.child import Supervisor
 from mpinas.trial.handle import ForkServer
 
@@ -66,6 +67,7 @@ class LocalExecutor:
             )
             for index, binding in enumerate(bindings)
         ]
+        self._standing = Standing()
         self._events: deque[Event] = deque()
 
     def workers(self) -> int:
@@ -75,11 +77,11 @@ class LocalExecutor:
         return sum(1 for slot in self._slots if not slot.busy)
 
     def submit(self, spec: TrialSpec) -> None:
-        for slot in self._slots:
-            if not slot.busy:
-                slot.start(spec)
-                return
-        raise RuntimeError(f"no worker is free for {spec.trial_id}")
+        free = {slot.worker.rank: slot for slot in self._slots if not slot.busy}
+        rank = self._standing.choose(spec.trial_id, free)
+        if rank is None:
+            raise RuntimeError(f"no worker is free for {spec.trial_id}")
+        free[rank].start(spec)
 
     def events(self, timeout_s: float) -> Iterator[Event]:
         deadline = time.monotonic() + timeout_s
@@ -111,12 +113,15 @@ class LocalExecutor:
 
     def _poll(self) -> None:
         for slot in list(self._slots):
-            self._events.extend(slot.poll())
-            if slot.broken and not slot.busy:
+            reason = ""
+            for event in slot.poll():
+                self._events.append(event)
+                if isinstance(event, Finished):
+                    reason = self._standing.take(slot.worker.rank, event.result)
+            reason = slot.broken or reason
+            if reason and not slot.busy:
                 self._slots.remove(slot)
-                self._events.append(
-                    WorkerLost(worker=slot.worker, trial_id=None, reason=slot.broken)
-                )
+                self._events.append(WorkerLost(worker=slot.worker, trial_id=None, reason=reason))
 
     def _wait(self, timeout_s: float) -> None:
         busy = [slot for slot in self._slots if slot.busy]

@@ -33,6 +33,7 @@ from mpinas.dispatch.post import (
     World,
 )
 from mpinas.dispatch.settings import WorkerSettings
+from mpinas.dispatch.standing import Standing
 from mpinas.errors import LaunchFault, MpinasError, fault
 from mpinas.records import (
     Event,
@@ -48,6 +49,8 @@ from mpinas.records import (
 
 SLEEP_PER_SWEEP = 10.0
 HELLO_LIMIT_S = 300.0
+SHORTEST_GRACE_S = 5.0
+"""For farewells: a worker needs a moment to end its child, whatever ``run.grace_s`` says."""
 
 
 def join(environment: Mapping[str, str]) -> World:
@@ -128,7 +131,7 @@ def _say_stop(post: PostOffice, ranks: Iterable[int], grace_s: float) -> dict[in
     for rank in left:
         post.send(rank, Kind.STOP, b"{}")
     farewells: dict[int, Farewell] = {}
-    deadline = time.monotonic() + grace_s
+    deadline = time.monotonic() + max(grace_s, SHORTEST_GRACE_S)
     while left and time.monotonic() < deadline:
         post.push()
         for rank in sorted(left):
@@ -175,6 +178,7 @@ class MpiExecutor:
         self._post = world.post_office()
         self._events: deque[Event] = deque()
         self._members: dict[int, _Member] = {}
+        self._standing = Standing()
         self._closed = False
         self._set_up(settings)
 
@@ -185,11 +189,12 @@ class MpiExecutor:
         return sum(1 for member in self._members.values() if _is_free(member))
 
     def submit(self, spec: TrialSpec) -> None:
-        member = next(filter(_is_free, self._members.values()), None)
-        if member is None or self._closed:
+        free = (rank for rank, member in self._members.items() if _is_free(member))
+        rank = self._standing.choose(spec.trial_id, free)
+        if rank is None or self._closed:
             raise RuntimeError(f"no worker is free for {spec.trial_id}")
-        member.trial_id = spec.trial_id
-        self._post.send(member.rank, Kind.TASK, to_json(spec))
+        self._members[rank].trial_id = spec.trial_id
+        self._post.send(rank, Kind.TASK, to_json(spec))
 
     def events(self, timeout_s: float) -> Iterator[Event]:
         begun_at = time.monotonic()
@@ -272,14 +277,22 @@ class MpiExecutor:
         elif kind is Kind.PROGRESS:
             self._events.append(from_json(Progress, text))
         elif kind is Kind.RESULT:
-            member.trial_id = None
-            self._events.append(from_json(Finished, text))
+            self._take_result(member, from_json(Finished, text))
         elif kind is Kind.UNFIT:
             self._lose(member, from_json(Unfit, text).reason)
         else:
             raise MpinasError(f"rank {member.rank} sent {kind.name}, which no worker may send now")
 
+    def _take_result(self, member: _Member, finished: Finished) -> None:
+        member.trial_id = None
+        self._events.append(finished)
+        reason = self._standing.take(member.rank, finished.result)
+        if reason:
+            self._lose(member, reason)
+
     def _lose(self, member: _Member, reason: str) -> None:
+        if not member.fit:
+            return
         member.fit = False
         self._events.append(
             WorkerLost(worker=member.worker, trial_id=member.trial_id, reason=reason)

@@ -29,8 +29,9 @@ from mpinas.dispatch.post import (
 )
 from mpinas.errors import MpinasError
 from mpinas.records import Event, Progress, Started, TrialSpec, from_json, to_json
-from mpinas.trial.child import Supervisor, resident_mb
+from mpinas.trial.child import Supervisor
 from mpinas.trial.handle import ForkServer, ForkServerBroken
+from mpinas.trial.processes import resident_mb
 
 SIGNALS_OF_RANK_0 = (
     signal.SIGUSR1,

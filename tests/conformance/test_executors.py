@@ -6,18 +6,23 @@ import os
 import time
 from collections.abc import Iterator
 
+import odd_runner
 import psutil
 import pytest
 from executor_contract import (
+    BROKEN_DEVICE,
     CLASS_OF_FAILURE,
     FOR_ALL,
     FOR_PROCESSES,
+    GOOD_DEVICE,
     SURVIVED_BY_PYTHON,
+    WITH_THE_ODD_RUNNER,
+    WITH_TWO_DEVICES,
     Check,
     check_failure,
     check_good_trial,
 )
-from handmade import fake_spec, farm
+from handmade import ODD_PROGRAM, fake_spec, farm, farm_again
 
 from mpinas.dispatch import EXECUTORS
 from mpinas.dispatch.base import Executor
@@ -25,7 +30,7 @@ from mpinas.dispatch.inline import InlineExecutor
 from mpinas.dispatch.local import LocalExecutor
 from mpinas.dispatch.settings import WorkerSettings
 from mpinas.errors import LaunchFault
-from mpinas.records import Event, Finished, Progress, Started, WorkerLost
+from mpinas.records import Event, Failure, Finished, Progress, Started, WorkerLost
 from mpinas.trial.fake import run_trial
 
 
@@ -72,6 +77,20 @@ def test_contract_of_processes(farm_of_two: Executor, check: Check) -> None:
     check(farm_of_two)
 
 
+@pytest.mark.parametrize("check", WITH_THE_ODD_RUNNER)
+def test_contract_of_broken_workers_inline(check: Check) -> None:
+    check(InlineExecutor(odd_runner.run_trial, 3))
+
+
+@pytest.mark.parametrize("check", WITH_TWO_DEVICES)
+def test_contract_of_broken_workers_local(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mpinas.trial.handle.PROGRAM", ODD_PROGRAM)
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": f"{BROKEN_DEVICE},{GOOD_DEVICE}"}
+    executor = LocalExecutor(WorkerSettings(runner="odd"), 2, environment)
+    check(executor)
+    executor.close()
+
+
 def test_close_ends_every_process() -> None:
     executor = local(2)
     for index in range(2):
@@ -108,18 +127,16 @@ def test_more_gpus_than_exist_are_refused_before_a_process_starts() -> None:
 
 
 def test_a_worker_that_cannot_start_children_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The trials it had end as infrastructure failures, then it is set aside."""
+    """The trials it had end as infrastructure failures, then it is set aside, and says why."""
     monkeypatch.setattr("mpinas.trial.handle.PROGRAM", "raise SystemExit(1)")
-    executor = local(1)
-    lost = []
-    for index in range(10):
-        if not executor.free():
-            break
-        events = list(farm(executor, [fake_spec(index)])) + list(executor.events(0.0))
-        lost += [event for event in events if isinstance(event, WorkerLost)]
-        ends = [event.result for event in events if isinstance(event, Finished)]
-        assert [end.failure.value for end in ends if end.failure] == ["infrastructure"]
-    assert [event.trial_id for event in lost] == [None]
+    executor = local(2)
+    events = list(farm_again(executor, [fake_spec(index) for index in range(20)]))
+    lost = [event for event in events if isinstance(event, WorkerLost)]
+    assert [event.trial_id for event in lost] == [None] * 2
+    assert all("the forkserver died" in event.reason for event in lost)
+    ends = [event.result for event in events if isinstance(event, Finished)]
+    assert {end.failure for end in ends} == {Failure.INFRASTRUCTURE}
+    assert len(ends) <= 6, "three of each worker"
     assert (executor.workers(), executor.free()) == (0, 0)
     executor.close()
 

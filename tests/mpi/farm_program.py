@@ -15,8 +15,15 @@ from functools import partial
 from typing import Any
 
 import psutil
-from executor_contract import CLASS_OF_FAILURE, FOR_ALL, FOR_PROCESSES, Check, check_failure
-from handmade import fake_spec, farm
+from executor_contract import (
+    CLASS_OF_FAILURE,
+    FOR_ALL,
+    FOR_PROCESSES,
+    WITH_TWO_DEVICES,
+    Check,
+    check_failure,
+)
+from handmade import ODD_PROGRAM, fake_spec, farm, farm_again
 
 from mpinas.dispatch.mpi import MpiExecutor, World, abort_on_error, dismiss, join, leave
 from mpinas.dispatch.servant import ignore_signals, serve
@@ -24,7 +31,7 @@ from mpinas.dispatch.settings import WorkerSettings
 from mpinas.errors import LaunchFault
 from mpinas.records import Event, Finished, Started, WorkerLost, to_plain
 from mpinas.trial import handle
-from mpinas.trial.child import resident_mb
+from mpinas.trial.processes import resident_mb
 
 Options = Mapping[str, Any]
 
@@ -35,14 +42,14 @@ def say(**what: Any) -> None:
 
 
 def executor_of(world: World, options: Options) -> MpiExecutor:
-    return MpiExecutor(world, WorkerSettings(runner="fake", **options.get("settings", {})))
+    return MpiExecutor(world, WorkerSettings(**{"runner": "fake", **options.get("settings", {})}))
 
 
 def run_trials(world: World, options: Options) -> int:
     """Runs ``trials``, a list of arguments of ``fake_spec``; tells events and last words."""
     executor = executor_of(world, options)
     say(workers=executor.workers())
-    for event in farm(executor, [fake_spec(**trial) for trial in options["trials"]]):
+    for event in farm_again(executor, [fake_spec(**trial) for trial in options["trials"]]):
         say(kind=type(event).__name__, **to_plain(event))
     say(free=executor.free())
     executor.close()
@@ -133,6 +140,15 @@ def run_contract(world: World, options: Options) -> int:
     leave(world, executor.unanswered, 0)
 
 
+def check_broken_workers(world: World, options: Options) -> int:
+    """One check of the contract, named ``check``, on workers with the odd runner."""
+    executor = executor_of(world, {"settings": {"runner": "odd"}})
+    (check,) = (check for check in WITH_TWO_DEVICES if check.__name__ == options["check"])
+    check(executor)
+    executor.close()
+    leave(world, executor.unanswered, 0)
+
+
 def watch_memory(world: World, options: Options) -> int:
     """By how much each process of the job grows after the first trials, children left out."""
     executor = executor_of(world, {"settings": {"gpus": 0}})
@@ -197,6 +213,7 @@ SCENARIOS: Mapping[str, Callable[[World, Options], int]] = {
     "stop_at_once": stop_at_once,
     "refuse_launch": refuse_launch,
     "contract": run_contract,
+    "check_broken_workers": check_broken_workers,
     "watch_memory": watch_memory,
     "take_a_signal": take_a_signal,
     "lose_a_worker": lose_a_worker,
@@ -214,6 +231,8 @@ def main() -> int:
     if world.rank == 0:
         return SCENARIOS[scenario](world, options)
     ignore_signals()
+    if scenario == "check_broken_workers":
+        handle.PROGRAM = ODD_PROGRAM
     if world.rank == options.get("broken_rank"):
         handle.PROGRAM = "raise SystemExit(1)"
     if world.rank == options.get("failing_rank"):

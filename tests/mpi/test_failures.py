@@ -46,6 +46,7 @@ def test_a_signal_to_the_job_is_for_rank_0_alone() -> None:
 
 
 def test_a_worker_that_cannot_start_children_is_set_aside_and_the_others_go_on() -> None:
+    """No trial is lost to it: what failed there is done by the other one."""
     trials = [{"index": index, "seconds": 0.05} for index in range(20)]
     code, lines, errors = farm("run_trials", broken_rank=1, trials=trials)
     assert code == 0, errors
@@ -56,7 +57,9 @@ def test_a_worker_that_cannot_start_children_is_set_aside_and_the_others_go_on()
     complete = [result for result in results if result["status"] == "complete"]
     assert {result["worker"]["rank"] for result in failed} <= {1}
     assert {result["worker"]["rank"] for result in complete} == {2}
-    assert len(failed) + len(complete) + (lost["trial_id"] is not None) == len(trials)
+    assert len({result["trial_id"] for result in complete}) == len(complete) == len(trials)
+    assert len(failed) <= 3
+    assert "the forkserver died" in lost["reason"]
     assert pick(lines, "free") == [1]
 
 

@@ -7,7 +7,13 @@ from typing import Any
 
 import mpi_launcher
 import pytest
-from executor_contract import CLASS_OF_FAILURE
+from executor_contract import (
+    BROKEN_DEVICE,
+    CLASS_OF_FAILURE,
+    GOOD_DEVICE,
+    WITH_TWO_DEVICES,
+    Check,
+)
 
 PROGRAM = str(mpi_launcher.TESTS / "mpi" / "farm_program.py")
 Line = dict[str, Any]
@@ -35,6 +41,16 @@ def test_the_contract_of_executors() -> None:
     assert code == 0, errors
 
 
+@pytest.mark.parametrize("check", WITH_TWO_DEVICES)
+def test_the_contract_of_broken_workers(check: Check) -> None:
+    code, _, errors = farm(
+        "check_broken_workers",
+        more={"CUDA_VISIBLE_DEVICES": f"{BROKEN_DEVICE},{GOOD_DEVICE}"},
+        check=check.__name__,
+    )
+    assert code == 0, errors
+
+
 def test_all_workers_work_and_none_loads_tensorflow() -> None:
     trials = [{"index": index, "seconds": 0.1} for index in range(12)]
     code, lines, errors = farm("run_trials", ranks=4, trials=trials)
@@ -49,6 +65,13 @@ def test_all_workers_work_and_none_loads_tensorflow() -> None:
 def test_exit_code_of_rank_0_is_that_of_the_job() -> None:
     code, _, errors = farm("run_trials", trials=[{"index": 0}], exit_code=75)
     assert code == 75, errors
+
+
+def test_no_grace_is_still_enough_for_farewells() -> None:
+    """Else every good run would end as if its workers were deaf."""
+    code, lines, errors = farm("run_trials", settings={"grace_s": 0.0}, trials=[{"index": 0}])
+    assert pick(lines, "unanswered") == [[]]
+    assert code == 0, errors
 
 
 def test_local_ranks_count_workers_and_rank_0_takes_no_device() -> None:

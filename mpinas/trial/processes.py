@@ -1,0 +1,46 @@
+"""What the kernel tells of a process: whether it lives, and what memory it takes. Linux only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+BYTES_PER_MB = 2**20
+DEAD_STATES = ("Z", "X")
+
+
+def is_alive(pid: int | None) -> bool:
+    """Whether a process can still do something; one that only waits to be reaped cannot."""
+    with contextlib.suppress(OSError, IndexError):
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        return text.rpartition(")")[2].split()[0] not in DEAD_STATES
+    return False
+
+
+def resident_mb(pid: int) -> float | None:
+    """Resident memory of a process in MB of 2**20 bytes; None where it is gone."""
+    pages = _pages(pid)
+    return None if pages is None else _in_mb(pages[0])
+
+
+def own_mb(pid: int) -> float | None:
+    """Resident memory in MB that no file and no shared memory stands behind; None where it is gone.
+
+    What counts against ``memory_limit_mb``: the mapped data set and the libraries are shared by
+    all trials of a machine and cost none of them anything.
+    """
+    pages = _pages(pid)
+    return None if pages is None else _in_mb(pages[0] - pages[1])
+
+
+def _pages(pid: int) -> tuple[int, int] | None:
+    """Resident pages, and how many of them are of files and shared memory."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        numbers = Path(f"/proc/{pid}/statm").read_text().split()
+        return int(numbers[1]), int(numbers[2])
+    return None
+
+
+def _in_mb(pages: int) -> float:
+    return pages * os.sysconf("SC_PAGE_SIZE") / BYTES_PER_MB
