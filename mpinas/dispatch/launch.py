@@ -52,15 +52,25 @@ class Promise:
 
 
 def promised_world(environment: Mapping[str, str]) -> Promise:
-    """What a launcher promises, or else what the job has room for."""
+    """What a launcher promises, or else what the job has room for.
+
+    One process alone is no launch: ``mpiexec -n 1``, or a launcher that counted wrongly, says
+    nothing of the room that the scheduler gave.
+    """
     for variable, cure in LAUNCHER_SIZES:
         processes = _number(environment.get(variable))
-        if processes is not None:
+        if processes is None:
+            continue
+        if processes > 1:
             return Promise(processes=processes, variable=variable, launched=True, cure=cure)
+        break
     for variable, launcher in ALLOCATION_SIZES:
         processes = _number(environment.get(variable))
         if processes is not None:
-            cure = f"Start it with {launcher}, or ask for local workers with --workers N"
+            cure = (
+                f"Start as many with {launcher}, or say with --workers N how many local workers "
+                "this one process shall have"
+            )
             return Promise(processes=processes, variable=variable, cure=cure)
     return Promise()
 

@@ -56,8 +56,24 @@ def test_room_without_a_launcher_is_refused_unless_local_workers_are_asked_for(
     assert not wants_mpi(environment, local_workers_asked=True)
 
 
+@pytest.mark.parametrize("launcher", ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"])
+@pytest.mark.parametrize("room", ROOM_ONLY)
+def test_one_launched_process_does_not_hide_the_room(launcher: str, room: dict[str, str]) -> None:
+    """``mpiexec -n 1``, or an mpiexec that miscounts, in a job with room for four."""
+    environment = {launcher: "1", **room}
+    with pytest.raises(LaunchFault, match=r"this is one alone\. Received: \w+=4\..*--workers N"):
+        wants_mpi(environment)
+    assert not wants_mpi(environment, local_workers_asked=True)
+    check_world(environment, 1)
+
+
+@pytest.mark.parametrize("launcher", ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"])
+def test_one_launched_process_where_nothing_else_is_said_is_fine(launcher: str) -> None:
+    assert not wants_mpi({launcher: "1"})
+    assert not wants_mpi({launcher: "1", "SLURM_NTASKS": "1"})
+
+
 def test_a_launcher_counts_more_than_the_room() -> None:
-    assert not wants_mpi({"PMI_SIZE": "1", "SLURM_NTASKS": "8"})
     assert promised_world({"SLURM_STEP_NUM_TASKS": "3", "SLURM_NTASKS": "8"}).processes == 3
 
 
