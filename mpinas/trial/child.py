@@ -7,8 +7,6 @@ has to come by about every 20 ms for the limits to be kept. It must know neither
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import signal
 import time
@@ -29,6 +27,7 @@ from mpinas.records import (
 )
 from mpinas.trial import forkserver, outcome
 from mpinas.trial.handle import Fork, ForkServer, ForkServerBroken, thread_environment
+from mpinas.trial.processes import is_alive, own_mb
 
 KILL_GRACE_S = 0.5
 EXIT_GRACE_S = 5.0
@@ -37,7 +36,6 @@ START_LIMIT_S = 120.0
 MEMORY_INTERVAL_S = 0.025
 PIPE_BYTES = 65536
 NOTES_BYTES = 8192
-BYTES_PER_MB = 2**20
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,6 +48,8 @@ class _Running:
         ending: what it is being killed for; the outcome if no result arrives in spite of it.
         kill_at: when to use SIGKILL, once it has been asked to stop.
         hopeless_at: when to stop waiting for its death.
+        server_given_up: the forkserver was killed, so that the kernel kills the child.
+        memory_at_start_mb: at the first look after the first line.
     """
 
     spec: TrialSpec
@@ -64,7 +64,9 @@ class _Running:
     kill_at: float | None = None
     killed: bool = False
     hopeless_at: float | None = None
+    server_given_up: bool = False
     memory_read_at: float = 0.0
+    memory_at_start_mb: float | None = None
     events: list[Event] = field(default_factory=list)
 
 
@@ -142,7 +144,7 @@ class Supervisor:
         trial = self._running
         if trial is None:
             return []
-        over = trial.fork.ended
+        over = trial.fork.ended and not (trial.server_given_up and is_alive(trial.fork.pid))
         self._read(trial)
         if over:
             trial.events.append(Finished(result=self._finish(trial)))
@@ -178,17 +180,25 @@ class Supervisor:
                 self._take(trial, line[:1], line[1:])
 
     def _take(self, trial: _Running, kind: bytes, text: bytes) -> None:
+        """Takes one line of the child. After its result, or after nonsense, nothing counts."""
+        if trial.result is not None:
+            return
         if kind == forkserver.FIRST_LINE:
+            self.server.forget_deaths()
             trial.first_line_at = time.monotonic()
             trial.events.append(Started(trial_id=trial.spec.trial_id, worker=self.worker))
-        elif kind == forkserver.PROGRESS:
-            trial.events.append(from_json(Progress, text))
-        elif kind == forkserver.RESULT:
-            trial.result = _read_result(trial.spec, text)
-            trial.kill_at = time.monotonic() + EXIT_GRACE_S
-        elif kind == forkserver.ERROR:
-            what = json.loads(text)
-            trial.result = outcome.of_exception(trial.spec, what["name"], what["text"])
+            return
+        try:
+            news = _read_line(trial.spec, kind, text)
+        except ValueError as error:
+            reason = f"what the child wrote cannot be read: {error}"
+            trial.result = outcome.failed(trial.spec, Failure.ERROR, reason)
+            self._stop(trial, trial.result)
+            return
+        if isinstance(news, Progress):
+            trial.events.append(news)
+        else:
+            trial.result = news
             trial.kill_at = time.monotonic() + EXIT_GRACE_S
 
     def _check_limits(self, trial: _Running) -> None:
@@ -216,9 +226,14 @@ class Supervisor:
     def _check_memory(self, trial: _Running) -> None:
         if trial.spec.memory_limit_mb is None or trial.fork.pid is None:
             return
-        memory_mb = resident_mb(trial.fork.pid)
-        if memory_mb is not None and memory_mb > trial.spec.memory_limit_mb:
-            self._stop(trial, outcome.over_memory(trial.spec, memory_mb))
+        memory_mb = own_mb(trial.fork.pid)
+        if memory_mb is None:
+            return
+        if trial.memory_at_start_mb is None:
+            trial.memory_at_start_mb = memory_mb
+        if memory_mb > trial.spec.memory_limit_mb:
+            ending = outcome.over_memory(trial.spec, memory_mb, trial.memory_at_start_mb)
+            self._stop(trial, ending)
             trial.kill_at = time.monotonic()
 
     def _stop(self, trial: _Running, ending: TrialResult) -> None:
@@ -229,9 +244,12 @@ class Supervisor:
             self.server.kill(trial.fork, signal.SIGTERM)
 
     def _press(self, trial: _Running) -> None:
-        """Kills a child that was asked to leave and did not; gives the slot up if that fails.
+        """Kills a child that was asked to leave and did not, then its forkserver, then the slot.
 
-        A child that is not forked yet is not waited for: it is killed as soon as it is.
+        The order to kill goes to the forkserver, which may be stopped or stuck itself. SIGKILL
+        ends it nevertheless, and the kernel ends its children. A child that outlives that is in
+        the hands of a device or a file system, and the slot is given up. A child that is not
+        forked yet is not waited for: it is killed as soon as it is.
         """
         now = time.monotonic()
         if trial.ending is not None and trial.fork.pid is None:
@@ -242,7 +260,13 @@ class Supervisor:
             trial.killed = True
             trial.hopeless_at = now + DEATH_LIMIT_S
             self.server.kill(trial.fork, signal.SIGKILL)
-        if trial.hopeless_at is not None and now > trial.hopeless_at:
+        if trial.hopeless_at is None or now <= trial.hopeless_at:
+            return
+        if not trial.server_given_up:
+            trial.server_given_up = True
+            trial.hopeless_at = now + DEATH_LIMIT_S
+            self.server.give_up(f"process {trial.fork.pid} does not end, so its forkserver had to")
+        else:
             self.broken = f"process {trial.fork.pid} does not die"
             trial.events.append(Finished(result=self._finish(trial)))
 
@@ -273,18 +297,14 @@ def _outcome(trial: _Running, notes: str) -> TrialResult:
     return outcome.failed(trial.spec, Failure.INFRASTRUCTURE, trial.fork.lost)
 
 
-def _read_result(spec: TrialSpec, text: bytes) -> TrialResult:
-    try:
+def _read_line(spec: TrialSpec, kind: bytes, text: bytes) -> Progress | TrialResult:
+    """What a child's line says. Raises ValueError where it is none."""
+    if kind == forkserver.PROGRESS:
+        return from_json(Progress, text)
+    if kind == forkserver.RESULT:
         result = from_json(TrialResult, text)
-    except ValueError as error:
-        return outcome.failed(spec, Failure.ERROR, f"the result cannot be read: {error}")
-    return replace(result, trial_id=spec.trial_id, network_hash=spec.network.hash)
-
-
-def resident_mb(pid: int) -> float | None:
-    """Resident memory of a process in MB of 2**20 bytes; None where it is gone."""
-    with contextlib.suppress(OSError, IndexError, ValueError):
-        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-            pages = int(file.read().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / BYTES_PER_MB
-    return None
+        return replace(result, trial_id=spec.trial_id, network_hash=spec.network.hash)
+    if kind == forkserver.ERROR:
+        raised = from_json(forkserver.Raised, text)
+        return outcome.of_exception(spec, raised.name, raised.text)
+    raise ValueError(f"no line begins with {kind!r}")

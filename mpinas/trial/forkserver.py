@@ -27,16 +27,17 @@ import json
 import os
 import resource
 import select
-import shutil
 import signal
 import socket
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from mpinas.records import NetworkSpec, Progress, TrialResult, TrialSpec, from_json, to_json
+from mpinas.trial import folders, outcome
 
 RUNNERS: Mapping[str, str] = {"keras": "mpinas.trial.run", "fake": "mpinas.trial.fake"}
 """Modules with a ``run_trial(spec, report)``; loading one must start no thread and touch no
@@ -52,6 +53,14 @@ FIRST_LINE = b"S"
 PROGRESS = b"P"
 RESULT = b"R"
 ERROR = b"E"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raised:
+    """What an ``ERROR`` line holds: the exception's class by name, and the traceback."""
+
+    name: str
+    text: str
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -70,6 +79,7 @@ def main(parent_pid: int, socket_fd: int, runner: str, quiet: bool) -> None:
         quiet: what is written to standard error while the runner is loaded is dropped.
     """
     die_with_parent(parent_pid)
+    folders.sweep()
     for number in IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=socket_fd) as control:
@@ -143,9 +153,16 @@ class _Server:
         except ConnectionError:
             return
         finally:
-            for pid in self.children:
-                _kill_group(pid, signal.SIGKILL)
-                shutil.rmtree(self.folders[pid], ignore_errors=True)
+            self._end_children()
+
+    def _end_children(self) -> None:
+        """Kills all, and waits for each so that none writes into a folder being removed."""
+        for pid in self.children:
+            _kill_group(pid, signal.SIGKILL)
+        for pid in self.children:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+            folders.remove(self.folders[pid])
 
     def _take_message(self) -> bool:
         text, descriptors, _, _ = socket.recv_fds(self.control, MESSAGE_BYTES, DESCRIPTORS_IN_ORDER)
@@ -165,12 +182,13 @@ class _Server:
         return True
 
     def _fork(self, message: Mapping[str, Any], descriptors: list[int]) -> None:
-        server_pid = os.getpid()
+        server_pid, folder = os.getpid(), None
         try:
-            folder = tempfile.mkdtemp(prefix="mpinas-trial-")
+            folder = folders.make()
             pid = os.fork()
         except OSError as error:
-            self.send({"order": message["order"], "refused": f"fork: {error}"})
+            folders.remove(folder)
+            self.send({"order": message["order"], "refused": f"no child can be started: {error}"})
             return
         if pid == 0:
             environment = {**message["environment"], "TMPDIR": folder}
@@ -219,7 +237,7 @@ class _Server:
             _, status = os.waitpid(ended.si_pid, 0)
             order = self.children.pop(ended.si_pid, None)
             if order is not None:
-                shutil.rmtree(self.folders.pop(ended.si_pid), ignore_errors=True)
+                folders.remove(self.folders.pop(ended.si_pid))
                 self.send({"order": order, "exit": os.waitstatus_to_exitcode(status)})
 
 
@@ -251,8 +269,7 @@ def run_child(runner: str, spec_fd: int, report_fd: int, notes_fd: int) -> int:
             raise TypeError(f"run_trial gave no TrialResult. Received: {type(result).__name__}.")
         tell(RESULT, to_json(result))
     except BaseException as error:
-        what = {"name": type(error).__name__, "text": traceback.format_exc()}
-        tell(ERROR, json.dumps(what).encode())
+        tell(ERROR, to_json(Raised(name=type(error).__name__, text=outcome.traceback_of(error))))
         return _exit_code(error)
     finally:
         with contextlib.suppress(Exception):

@@ -169,7 +169,7 @@ class ForkServer:
         """Orders a child that inherits the descriptors; they may be closed afterwards.
 
         Raises:
-            ForkServerBroken: as :meth:`start`; or the server takes no orders.
+            ForkServerBroken: as :meth:`start`.
         """
         self.poll()
         self.start()
@@ -180,7 +180,7 @@ class ForkServer:
             socket.send_fds(self._control, [text], list(descriptors))
         except OSError as error:
             self.give_up(f"the forkserver takes no orders: {error}")
-            raise ForkServerBroken(f"the forkserver takes no orders: {error}") from error
+            return Fork(order=self._orders, lost=f"the forkserver takes no orders: {error}")
         fork = Fork(order=self._orders)
         self._forks[fork.order] = fork
         return fork
@@ -230,10 +230,14 @@ class ForkServer:
         fork.pid = message.get("pid", fork.pid)
         fork.exit_code = message.get("exit")
         fork.lost = message.get("refused", "")
-        if fork.exit_code == 0:
-            self._deaths = 0
+        if fork.exit_code is not None:
+            self.forget_deaths()
         if fork.ended:
             del self._forks[fork.order]
+
+    def forget_deaths(self) -> None:
+        """It has got a child going: deaths before that are in no row with the next."""
+        self._deaths = 0
 
     def give_up(self, reason: str) -> None:
         """Kills a server that is of no more use, and its children; an order starts a new one."""

@@ -7,6 +7,7 @@ The candidate's own doing is ``oom``, ``nan``, ``timeout``, ``crash`` or ``error
 from __future__ import annotations
 
 import signal
+import traceback
 from collections.abc import Mapping
 
 from mpinas.records import Failure, TrialResult, TrialSpec, TrialStatus
@@ -38,6 +39,15 @@ def failed(spec: TrialSpec, failure: Failure, error: str) -> TrialResult:
         failure=failure,
         error=error,
     )
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback as text that JSON can carry.
+
+    A message may quote a file name whose bytes are no UTF-8; they are written as escapes.
+    """
+    text = "".join(traceback.format_exception(error))
+    return text.encode(errors="backslashreplace").decode()
 
 
 def interrupted(spec: TrialSpec) -> TrialResult:
@@ -83,10 +93,16 @@ def over_time(spec: TrialSpec, notes: str) -> TrialResult:
     return failed(spec, Failure.TIMEOUT, _with_notes(error, notes))
 
 
-def over_memory(spec: TrialSpec, resident_mb: float) -> TrialResult:
-    """The outcome of a trial that was killed for its memory."""
+def over_memory(spec: TrialSpec, memory_mb: float, at_start_mb: float) -> TrialResult:
+    """The outcome of a trial that was killed for its memory.
+
+    Args:
+        memory_mb: of its own when it was killed.
+        at_start_mb: the same when it started: what TensorFlow takes, whatever the candidate.
+    """
     limit = f"over the memory limit of {spec.memory_limit_mb:g} MB"
-    return failed(spec, Failure.OUT_OF_MEMORY, f"{limit}: {resident_mb:.0f} MB resident")
+    error = f"{limit}: {memory_mb:.0f} MB of its own, {at_start_mb:.0f} MB when it started"
+    return failed(spec, Failure.OUT_OF_MEMORY, error)
 
 
 def signal_name(number: int) -> str:

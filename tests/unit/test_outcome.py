@@ -47,7 +47,21 @@ def test_exception(name: str, failure: Failure) -> None:
 def test_notes_of_a_crash_are_kept() -> None:
     assert outcome.of_exit(SPEC, -11, "in module x").error.endswith("\nin module x")
     assert outcome.over_time(SPEC, "in a loop").error.endswith("2 s\nin a loop")
-    assert "101 MB resident" in outcome.over_memory(SPEC, 101.4).error
+
+
+def test_over_memory_tells_what_it_had_from_the_start() -> None:
+    error = outcome.over_memory(SPEC, 101.4, 99.6).error
+    assert error == "over the memory limit of 100 MB: 101 MB of its own, 100 MB when it started"
+
+
+def test_the_text_of_a_traceback_can_travel() -> None:
+    try:
+        raise ValueError("caf\udce9 caf\u00e9")
+    except ValueError as error:
+        text = outcome.traceback_of(error)
+    assert text.startswith("Traceback (most recent call last)")
+    assert text.rstrip().endswith("ValueError: caf\\udce9 caf\u00e9")
+    assert text.encode()
 
 
 def test_a_cancelled_trial_is_no_failure() -> None:
