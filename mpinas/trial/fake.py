@@ -22,6 +22,7 @@ from numpy.random import SeedSequence, default_rng
 
 from mpinas import __version__
 from mpinas.assembly.shapes import network_costs, network_widths
+from mpinas.config import FAILURE_KINDS
 from mpinas.errors import Infeasible
 from mpinas.records import (
     Curves,
@@ -35,19 +36,6 @@ from mpinas.records import (
 )
 
 Report = Callable[[Progress], None]
-
-FAILURE_KINDS = (
-    "raise",
-    "exit",
-    "os_exit",
-    "segfault",
-    "kill",
-    "memory",
-    "hang",
-    "nan",
-    "unserialisable",
-)
-"""In the order in which their odds are added up; the keys of ``trial.fake.failures``."""
 
 MEMORY_BLOCK_BYTES = 8 * 2**20
 MEMORY_BLOCK_SECONDS = 0.005

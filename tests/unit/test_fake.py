@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from handmade import CONV2D, fake_spec, network
 
+from mpinas.config import FAILURE_KINDS
 from mpinas.records import Failure, LayerSpec, NetworkSpec, Progress, TrialStatus
 from mpinas.trial.fake import (
-    FAILURE_KINDS,
     TRAITS,
     closed_form_fitness,
     draw_failure,
