@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import click
-import yaml
 from rich.console import Console
 
 from mpinas import __version__
@@ -68,7 +67,11 @@ def main(context: click.Context) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Run directory [runs/<name>].")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
 @click.option("--workers", type=click.IntRange(min=1), help="Local workers, without mpiexec.")
-@click.option("--walltime", metavar="HH:MM:SS", help="Start no trial that would end after it.")
+@click.option(
+    "--walltime",
+    metavar="TIME",
+    help="[D-]HH:MM:SS or minutes: start no trial that would end after it.",
+)
 @click.option(
     "--start-from",
     type=click.Path(path_type=Path),
@@ -124,8 +127,7 @@ def show(run_directory: Path, as_json: bool) -> None:
 def _with_options(overrides: Sequence[str], **options: Any) -> tuple[str, ...]:
     """Overrides with the command line's own options behind them, so that these win."""
     given = {name: value for name, value in options.items() if value is not None}
-    dumped = {name: yaml.safe_dump(value).split("\n")[0] for name, value in given.items()}
-    return (*overrides, *(f"run.{name}={value}" for name, value in dumped.items()))
+    return (*overrides, *(f"run.{name}={json.dumps(value)}" for name, value in given.items()))
 
 
 OpenExecutor = Callable[[RunConfig], Executor]
