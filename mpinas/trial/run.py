@@ -48,6 +48,9 @@ Report = Callable[[Progress], None]
 WEIGHTS_SUFFIX = ".weights.h5"
 """Keras refuses any other name for a file of weights alone."""
 
+HEADER_BYTES = 2**14
+"""More than HDF5 writes about one layer."""
+
 SGD_MOMENTUM = 0.9
 OPTIMIZERS: Mapping[str, Callable[[float], keras.optimizers.Optimizer]] = {
     "adam": keras.optimizers.Adam,
@@ -62,7 +65,9 @@ def run_trial(spec: TrialSpec, report: Report) -> TrialResult:
     """Trains and measures one network.
 
     On a CPU with ``threads: 1`` the fitness is the same to the last bit in every process of
-    equal versions on equal processors.
+    equal versions on equal processors. ``deterministic: true`` promises the same on a GPU and for
+    more threads; it chooses other kernels, so that the numbers differ from those without it, on a
+    CPU as well.
 
     Args:
         spec: what to do; ``spec.settings`` is a ``trial`` section.
@@ -70,8 +75,9 @@ def run_trial(spec: TrialSpec, report: Report) -> TrialResult:
 
     Returns:
         ``COMPLETE``; or ``FAILED`` for a loss that is not finite, for lack of memory, and (as
-        ``infrastructure``) for data that cannot be opened here; or ``INFEASIBLE``. ``worker``
-        and ``times.start_s`` are left to whoever supervises the process.
+        ``infrastructure``) for data that cannot be opened and weights that cannot be written
+        here; or ``INFEASIBLE``. ``worker`` and ``times.start_s`` are left to whoever supervises
+        the process.
 
     Raises:
         Exception: only for bugs, and what ``report`` raises.
@@ -139,7 +145,11 @@ def _train(spec: TrialSpec, report: Report, result: TrialResult) -> TrialResult:
     if observer.not_finite:
         return _failed(result, Failure.NOT_A_NUMBER, observer.not_finite)
     if spec.weights_path is not None:
-        _save_weights(model, observer.best_weights, pathlib.Path(spec.weights_path))
+        try:
+            _save_weights(model, observer.best_weights, pathlib.Path(spec.weights_path))
+        except OSError as error:
+            reason = f"the weights cannot be written to {spec.weights_path}: {error}"
+            return _failed(result, Failure.INFRASTRUCTURE, reason)
     return replace(result, status=TrialStatus.COMPLETE, failure=None, fitness=observer.fitness())
 
 
@@ -230,17 +240,33 @@ class _Observer(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def _save_weights(model: keras.Model, weights: list[Array] | None, file: pathlib.Path) -> None:
-    """Writes the weights (of the model as it is, where None) whole or not at all."""
+    """Writes the weights (of the model as it is, where None) whole or not at all.
+
+    Raises:
+        OSError: they cannot be written here.
+    """
     if weights is not None:
         model.set_weights(weights)
     temporary = file.with_name(f".{file.name.removesuffix(WEIGHTS_SUFFIX)}.part{WEIGHTS_SUFFIX}")
     try:
+        _check_room(temporary, 8 * model.count_params() + HEADER_BYTES * len(model.layers))
         model.save_weights(temporary)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _check_room(file: pathlib.Path, size: int) -> None:
+    """Raises OSError where no file of that many bytes can be written.
+
+    The HDF5 library does not survive a full disk: it ends the process with a segmentation fault
+    when it closes the file, which would count as the candidate's own crash.
+    """
+    with file.open("wb") as room:
+        os.posix_fallocate(room.fileno(), 0, size)
+    file.unlink()
 
 
 def _start_tensorflow(settings: TrialConfig, seed: int) -> bool:

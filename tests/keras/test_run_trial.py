@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 from keras_networks import DIGITS_NETWORK, chain, conv2d, dense, trial
 
@@ -227,6 +228,26 @@ def test_saved_weights_have_the_fitness(server, digits, tmp_path, fitness):
     assert result.fitness == (max(accuracies) if fitness == "best" else accuracies[-1])
     assert validation_accuracy(digits, file) == pytest.approx(result.fitness)
     assert os.listdir(tmp_path) == [file.name]
+
+
+def test_weights_that_cannot_be_written_are_no_fault_of_the_trial(server, digits, tmp_path):
+    """A missing folder, and a disk that is full (here: a limit to the size of files)."""
+    missing = tmp_path / "missing" / "t.weights.h5"
+    results = [server.run(trial(digits, epochs=1, weights_path=str(missing)))]
+    process = psutil.Process(server.process.pid)
+    for limit in (16_384, 1_000):
+        file = tmp_path / "t.weights.h5"
+        before = process.rlimit(psutil.RLIMIT_FSIZE)
+        process.rlimit(psutil.RLIMIT_FSIZE, (limit, before[1]))
+        try:
+            results.append(server.run(trial(digits, epochs=1, weights_path=str(file))))
+        finally:
+            process.rlimit(psutil.RLIMIT_FSIZE, before)
+    for result in results:
+        assert (result.status, result.failure) == (TrialStatus.FAILED, Failure.INFRASTRUCTURE)
+        assert "the weights cannot be written to" in result.error
+        assert result.curves.validation_accuracy
+    assert os.listdir(tmp_path) == []
 
 
 def test_mixed_precision_trains(server, digits):
