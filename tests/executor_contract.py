@@ -214,9 +214,13 @@ def check_a_failed_trial_goes_elsewhere(executor: Executor) -> None:
 
 
 def check_a_broken_worker_costs_no_trial(executor: Executor) -> None:
-    """It fails at once and is free at once, while its neighbours are busy; soon it is set aside."""
+    """It fails at once and is free at once, while its neighbours are busy; soon it is set aside.
+
+    All are ready before that, so that none is busy with its own start.
+    """
     workers = executor.workers()
-    specs = [choosy(index, BROKEN_DEVICE, seconds=0.05) for index in range(16)]
+    list(farm(executor, [choosy(100 + index, seconds=0.2) for index in range(workers)]))
+    specs = [choosy(index, BROKEN_DEVICE, seconds=0.1) for index in range(16)]
     events = list(farm_again(executor, specs))
     results = [event.result for event in events if isinstance(event, Finished)]
     complete = [one.trial_id for one in results if one.status is TrialStatus.COMPLETE]

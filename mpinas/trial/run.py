@@ -65,9 +65,8 @@ def run_trial(spec: TrialSpec, report: Report) -> TrialResult:
     """Trains and measures one network.
 
     On a CPU with ``threads: 1`` the fitness is the same to the last bit in every process of
-    equal versions on equal processors. ``deterministic: true`` promises the same on a GPU and for
-    more threads; it chooses other kernels, so that the numbers differ from those without it, on a
-    CPU as well.
+    equal versions on equal processors. ``deterministic: true`` promises the same on a GPU; it
+    chooses other kernels, so that the numbers differ from those without it, on a CPU as well.
 
     Args:
         spec: what to do; ``spec.settings`` is a ``trial`` section.

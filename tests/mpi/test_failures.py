@@ -47,7 +47,7 @@ def test_a_signal_to_the_job_is_for_rank_0_alone() -> None:
 
 def test_a_worker_that_cannot_start_children_is_set_aside_and_the_others_go_on() -> None:
     """No trial is lost to it: what failed there is done by the other one."""
-    trials = [{"index": index, "seconds": 0.05} for index in range(20)]
+    trials = [{"index": index, "seconds": 0.1} for index in range(20)]
     code, lines, errors = farm("run_trials", broken_rank=1, trials=trials)
     assert code == 0, errors
     (lost,) = [line for line in lines if line.get("kind") == "WorkerLost"]
