@@ -242,10 +242,14 @@ class TrialConfig(Section):
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     jit_compile: bool = Field(default=False, description="XLA, on a GPU only")
     steps_per_execution: int = Field(default=8, gt=0)
-    deterministic: bool = Field(default=False, description="deterministic kernels on a GPU")
+    deterministic: bool = Field(
+        default=False, description="deterministic kernels; changes figures on a CPU too"
+    )
     time_limit_s: float | None = Field(default=None, gt=0)
     memory_limit_mb: float | None = Field(
-        default=None, gt=0, description="resident memory of a trial, TensorFlow's 0.6 GB included"
+        default=None,
+        gt=0,
+        description="own memory of a trial, TensorFlow's 0.3 GB included; the mapped data cost nothing",
     )
     save_weights: Literal["none", "best", "last_generation"] = "none"
     fake: FakeConfig = FakeConfig()

@@ -67,7 +67,7 @@ def dry_run(config: RunConfig, options: RunOptions, executor: Executor) -> DryRu
     path = run_path(config, options)
     check_directory(config, path, fresh=options.fresh)
     if options.start_from is not None:
-        load_start(config, options.start_from, RunDirectory(path))
+        load_start(config, options.start_from, None if options.fresh else RunDirectory(path))
     with tempfile.TemporaryDirectory() as folder:
         directory = create_run_directory(
             Path(folder) / config.name, lambda new: fill_directory(config, new)

@@ -221,16 +221,20 @@ def build_tuner(config: RunConfig) -> Tuner:
     return TUNERS[config.tuner.name].build(config.tuner, space)
 
 
-def load_start(config: RunConfig, path: Path, directory: RunDirectory) -> Any | None:
+def load_start(config: RunConfig, path: Path, directory: RunDirectory | None) -> Any | None:
     """Starting populations for a new run out of another one's file; None for a begun run.
 
     A job that is submitted again has the option again, and by then the file may be gone.
+
+    Args:
+        path: a run's ``start.h5``.
+        directory: of the run that may have begun already; None for one that is begun anew.
 
     Raises:
         RunDirectoryFault: no such file, damaged, of another space or tuner, or the run in the
             directory began with other populations.
     """
-    begun = _read_start(directory.start)
+    begun = _read_start(directory.start) if directory else None
     start = _read_start(path)
     if start is None and begun is None:
         raise RunDirectoryFault(
@@ -241,8 +245,8 @@ def load_start(config: RunConfig, path: Path, directory: RunDirectory) -> Any | 
                 "Allowed: checkpoints/start.h5 of a run",
             )
         )
-    if start is None or begun is not None:
-        _refuse_other_start(directory, path, begun, start)
+    if begun is not None or start is None:
+        _refuse_other_start(path, begun, start)
         return None
     here = {
         "space": config.space.model_dump(mode="json"),
@@ -266,16 +270,14 @@ def _read_start(path: Path) -> Checkpoint | None:
     return start if start.generation == START else None
 
 
-def _refuse_other_start(
-    directory: RunDirectory, path: Path, begun: Checkpoint | None, start: Checkpoint | None
-) -> None:
+def _refuse_other_start(path: Path, begun: Checkpoint | None, start: Checkpoint | None) -> None:
     if begun is None or start is None:
         logger.warning("--start-from: %s is not there any more; the run has its populations", path)
     elif (begun.state, begun.history) != (start.state, start.history):
         raise RunDirectoryFault(
             fault(
                 "--start-from",
-                f"the run in {directory.path} began with other populations",
+                "the run began with other populations",
                 str(path),
                 cure="Give another --out, or --fresh to begin anew",
             )

@@ -21,6 +21,8 @@ from mpinas.search import Search
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.2
+SHORTEST_GRACE_S = 2.0
+"""Cancelled trials report within this; a result that was under way is worth it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,6 +85,6 @@ class Pump:
         logger.warning("stopping: %d running trials are cancelled", len(self.search.running))
         for trial in self.search.running:
             self.executor.cancel(trial)
-        give_up_s = time.monotonic() + self.grace_s
+        give_up_s = time.monotonic() + max(self.grace_s, SHORTEST_GRACE_S)
         while self.search.running and time.monotonic() < give_up_s:
             self._take_events(out, POLL_S)

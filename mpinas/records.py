@@ -165,7 +165,8 @@ class TrialSpec:
         seed: of this trial's weights and batches, below 2**31.
         predicted_cost: FLOPs x images x epochs, to start long trials first; no unit promised.
         time_limit_s: wall time after which the child is killed; None for no limit.
-        memory_limit_mb: resident memory of the child after which it is killed; None for none.
+        memory_limit_mb: own memory of the child (resident and not shared) after which it is killed;
+            None for none.
         weights_path: where to save the trained weights, or None.
     """
 

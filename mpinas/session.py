@@ -56,7 +56,7 @@ def run_search(
     check_directory(config, path, fresh=options.fresh)
     start_state = None
     if options.start_from is not None:
-        begun = RunDirectory(path / "nowhere" if options.fresh else path)
+        begun = None if options.fresh else RunDirectory(path)
         start_state = load_start(config, options.start_from, begun)
     directory = open_directory(config, path, fresh=options.fresh)
     owner = claim(directory, config.run.heartbeat_s)
