@@ -249,7 +249,7 @@ class TrialConfig(Section):
     memory_limit_mb: float | None = Field(
         default=None,
         gt=0,
-        description="own memory of a trial, TensorFlow's 0.3 GB included; the mapped data cost nothing",
+        description="own memory of a trial, TensorFlow's 0.3 GB included, mapped data not",
     )
     save_weights: Literal["none", "best", "last_generation"] = "none"
     fake: FakeConfig = FakeConfig()
