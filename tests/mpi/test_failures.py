@@ -21,7 +21,7 @@ def test_an_uncaught_error_ends_the_job(rank: int) -> None:
 
 
 LAUNCHER_CRASHES_FORGIVEN = 2
-"""``mpiexec`` of Open MPI 5.0.11 itself, not a rank, died of a segmentation fault in 2 of 26 jobs that
+"""``mpiexec`` of Open MPI 5.0.11 itself, no rank, died of a segmentation fault in 2 of 26 jobs that
 ended by MPI_Abort; then its exit code says nothing of ours."""
 
 
