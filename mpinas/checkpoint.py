@@ -27,13 +27,12 @@ import h5py
 import numpy as np
 
 from mpinas.evolution.innovation import HistoryRow
-from mpinas.journal import fsync_directory
+from mpinas.files import USER_BLOCK_BYTES, fsync_directory, user_block
 from mpinas.records import canonical_json, parse_json
 
 logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
-USER_BLOCK_BYTES = 512
 START = -1
 """Generation number of ``start.h5``."""
 
@@ -47,7 +46,6 @@ class Checkpoint:
         state: of the tuner, without its history.
         history_start: how many history rows stand in the files before.
         history: the rows after these.
-        lineage: of the genomes made for this generation, as plain JSON.
         results: of this generation, as plain JSON, sorted by trial number.
         about: versions, configuration and whatever a reader wants to know.
     """
@@ -56,9 +54,14 @@ class Checkpoint:
     state: Mapping[str, Any]
     history_start: int
     history: Sequence[HistoryRow]
-    lineage: Sequence[Any]
     results: Sequence[Any]
     about: Mapping[str, Any]
+
+    @property
+    def lineage(self) -> Sequence[Any]:
+        """Of the genomes made for this generation, as plain JSON; every state has it."""
+        lineage: Sequence[Any] = self.state["lineage"]
+        return lineage
 
 
 class DamagedCheckpoint(ValueError):
@@ -140,7 +143,6 @@ def _parts(checkpoint: Checkpoint) -> dict[str, bytes]:
         "generation": canonical_json(checkpoint.generation),
         "history": canonical_json([list(row) for row in checkpoint.history]),
         "history_start": canonical_json(checkpoint.history_start),
-        "lineage": canonical_json(list(checkpoint.lineage)),
         "results": canonical_json(list(checkpoint.results)),
         "state": canonical_json(checkpoint.state),
     }
@@ -171,8 +173,7 @@ def _holds(path: Path, parts: Mapping[str, bytes]) -> bool:
 
 
 def _user_block(content: bytes) -> bytes:
-    text = f"mpinas checkpoint, sha256 of all bytes from {USER_BLOCK_BYTES} on: "
-    return (text + hashlib.sha256(content).hexdigest() + "\n").encode().ljust(USER_BLOCK_BYTES)
+    return user_block("mpinas checkpoint", hashlib.sha256(content).hexdigest())
 
 
 def _sealed(generation: int, parts: Mapping[str, bytes]) -> bytes:

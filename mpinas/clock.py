@@ -8,13 +8,16 @@ waiting.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import accumulate
 
 from mpinas.records import TrialResult, TrialSpec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Seen:
     """How long a trial took; ``cost`` as in ``TrialSpec.predicted_cost``."""
 
@@ -24,48 +27,62 @@ class Seen:
 
 def seen(cost: float, result: TrialResult) -> Seen:
     """What a complete trial teaches. Loading the runner, once in a worker, is not counted."""
-    return Seen(cost=cost, wall_time_s=result.times.wall_time_s - result.times.start_s)
+    return Seen(cost, result.times.wall_time_s - result.times.start_s)
 
 
-@dataclass(slots=True, kw_only=True)
 class Clock:
     """Time left.
 
-    Attributes:
+    Args:
         deadline_s: reading of ``now_s`` at which the job is killed; None for no limit.
         reserve_s: needed at the end for an orderly stop.
         now_s: a clock that never goes back, in seconds.
-        history: trials that are over, in any order.
     """
 
-    deadline_s: float | None
-    reserve_s: float
-    now_s: Callable[[], float]
-    history: list[Seen] = field(default_factory=list)
+    def __init__(
+        self, *, deadline_s: float | None, reserve_s: float, now_s: Callable[[], float]
+    ) -> None:
+        self.deadline_s = deadline_s
+        self._reserve_s = reserve_s
+        self._now_s = now_s
+        self._history: list[Seen] = []
+        self._slowest_s: list[float] = []
+        self._quickest_s: list[float] = []
 
     def over(self) -> bool:
         """Whether running trials have to be stopped now."""
-        return self.deadline_s is not None and self.now_s() >= self.deadline_s - self.reserve_s
+        return self.deadline_s is not None and self._now_s() >= self.deadline_s - self._reserve_s
 
     def fits(self, spec: TrialSpec) -> bool:
         """Whether the trial is expected to end in time."""
         if self.deadline_s is None:
             return True
-        end_s = self.now_s() + self.expected_s(spec.predicted_cost)
-        return end_s < self.deadline_s - self.reserve_s
+        end_s = self._now_s() + self.expected_s(spec.predicted_cost)
+        return end_s < self.deadline_s - self._reserve_s
 
     def learn(self, spec: TrialSpec, result: TrialResult) -> None:
         """Takes in how long a finished trial took."""
-        if result.fitness is not None:
-            self.history.append(seen(spec.predicted_cost, result))
+        if self.deadline_s is not None and result.fitness is not None:
+            self.learn_from([seen(spec.predicted_cost, result)])
+
+    def learn_from(self, trials: Iterable[Seen]) -> None:
+        """Takes in trials that are over, in any order.
+
+        Kept by cost, with the slowest up to each place and the quickest from it on, so that an
+        answer costs a bisection: every waiting trial asks each time a worker is free.
+        """
+        self._history = sorted([*self._history, *trials])
+        times_s = [one.wall_time_s for one in self._history]
+        self._slowest_s = list(accumulate(times_s, max))
+        self._quickest_s = list(accumulate(reversed(times_s), min))[::-1]
 
     def expected_s(self, cost: float) -> float:
         """Expected seconds of a trial of that cost: what the slowest one took that cost no more,
         and at least what the quickest one took that cost no less; 0 before the first trial."""
-        cheaper = [one for one in self.history if one.cost <= cost]
-        dearer_s = [one.wall_time_s for one in self.history if one.cost >= cost]
-        expected_s = max((one.wall_time_s for one in cheaper), default=0.0)
-        if dearer_s:
-            return max(expected_s, min(dearer_s))
-        largest = max((one.cost for one in cheaper), default=0.0)
+        dearer = bisect_right(self._history, Seen(cost, math.inf))
+        as_dear = bisect_left(self._history, Seen(cost, -math.inf))
+        expected_s = self._slowest_s[dearer - 1] if dearer else 0.0
+        if as_dear < len(self._history):
+            return max(expected_s, self._quickest_s[as_dear])
+        largest = self._history[-1].cost if self._history else 0.0
         return expected_s * cost / largest if largest > 0 else expected_s

@@ -20,11 +20,10 @@ from mpinas.opening import (
     search_setting,
 )
 from mpinas.problems import open_prepared, part_sizes
-from mpinas.records import Costs, Finished, Progress, TrialResult, TrialSpec
+from mpinas.records import BYTES_PER_MB, Costs, Finished, Progress, TrialResult, TrialSpec
 from mpinas.run_directory import RunDirectory, create_run_directory
 from mpinas.search import Search
 
-BYTES_PER_MB = 2**20
 TRIED_EPOCHS = 2
 RESULT_BYTES = 6000
 """A trial on disk: journal line, share of a checkpoint, log lines; the quickstart's take 6,060."""

@@ -13,6 +13,7 @@ import re
 import zlib
 from pathlib import Path
 
+from mpinas.files import fsync_directory
 from mpinas.records import TrialResult, from_json, to_json
 
 logger = logging.getLogger(__name__)
@@ -69,15 +70,6 @@ def cut_torn_line(path: Path) -> None:
         with path.open("r+b") as file:
             file.truncate(end)
             os.fsync(file.fileno())
-
-
-def fsync_directory(path: Path) -> None:
-    """Makes a new or renamed file in the directory survive a power loss."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _complete_lines(path: Path) -> list[bytes]:

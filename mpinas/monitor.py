@@ -30,17 +30,13 @@ class Monitor:
     Args:
         directory: of the run; times of earlier jobs are read from its status file.
         workers: how many there are.
-        generations: of the whole run.
     """
 
-    def __init__(
-        self, directory: RunDirectory, owner: Owner, *, workers: int, generations: int
-    ) -> None:
+    def __init__(self, directory: RunDirectory, owner: Owner, *, workers: int) -> None:
         self._directory = directory
         self._owner = owner
         self._workers = workers
-        self._generations = generations
-        self._before = load_status(directory)
+        self._before = load_status(directory) or Status()
         self._began_s = time.monotonic()
         self._first_dispatch_s: float | None = None
         self._last_result_s = self._began_s
@@ -78,7 +74,7 @@ class Monitor:
                 "worker %d on %s lost: %s", event.worker.rank, event.worker.host, event.reason
             )
 
-    def write(self, generation: int, status: str = "running", *, now: bool = False) -> None:
+    def write(self, *, now: bool = False) -> None:
         """Writes the status file where it is time for it, and gives a sign of life."""
         time_s = time.monotonic()
         if time_s - self._beaten_s >= self._owner.heartbeat_s:
@@ -87,15 +83,12 @@ class Monitor:
         if not now and time_s - self._written_s < WRITE_EVERY_S:
             return
         self._written_s = time_s
-        before = self._before or Status(status="", generation=0, generations=0)
+        before = self._before
         first_s = self._first_dispatch_s
         on_duty_s = 0.0 if first_s is None else max(0.0, self._last_result_s - first_s)
         save_status(
             self._directory,
             Status(
-                status=status,
-                generation=generation,
-                generations=self._generations,
                 workers=self._workers,
                 wall_time_s=before.wall_time_s + time_s - self._began_s,
                 worker_time_s=before.worker_time_s + on_duty_s * self._workers,

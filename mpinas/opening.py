@@ -18,7 +18,7 @@ from mpinas.checkpoint import START, Checkpoint, DamagedCheckpoint, load_checkpo
 from mpinas.config import ProblemConfig, RunConfig
 from mpinas.config_file import Knowledge, differing_keys, dump_config, load_config
 from mpinas.errors import RunDirectoryFault, fault
-from mpinas.ownership import is_alive
+from mpinas.ownership import refuse_if_owned
 from mpinas.problems import (
     PreparedProblem,
     check_problem,
@@ -92,7 +92,7 @@ def check_directory(config: RunConfig, path: Path, *, fresh: bool) -> None:
     if not directory.exists():
         return
     if fresh:
-        _refuse_if_alive(directory)
+        refuse_if_owned(directory)
         return
     stored = load_config(directory.config, (), KNOWLEDGE)
     differing = differing_keys(stored, config)
@@ -155,13 +155,6 @@ def _refuse_other_data(directory: RunDirectory, prepared: PreparedProblem) -> No
                 f"data={prepared.source}",
                 cure="Give the data it began with, another --out, or --fresh to begin anew",
             )
-        )
-
-
-def _refuse_if_alive(directory: RunDirectory) -> None:
-    if is_alive(directory):
-        raise RunDirectoryFault(
-            fault(str(directory.path), "another job is working in this run directory")
         )
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from mpinas.errors import RunDirectoryFault, fault
 from mpinas.records import from_json, to_json
-from mpinas.run_directory import RunDirectory, process_start
+from mpinas.run_directory import RunDirectory
+from mpinas.trial.processes import process_start
 
 STALE_AFTER_HEARTBEATS = 6
 
@@ -45,13 +46,18 @@ def claim(directory: RunDirectory, heartbeat_s: float) -> Owner:
         heartbeat_s=heartbeat_s,
     )
     with _alone_on_this_host(directory):
-        current = _load_owner(directory)
-        if current is not None and owner_is_alive(directory, current):
-            raise RunDirectoryFault(_taken(directory, current))
+        refuse_if_owned(directory)
         directory.owner.unlink(missing_ok=True)
         if not _put(directory, mine):
             raise RunDirectoryFault(_taken(directory, _load_owner(directory)))
     return mine
+
+
+def refuse_if_owned(directory: RunDirectory) -> None:
+    """Raises RunDirectoryFault where a job is working in the directory; names it."""
+    owner = _load_owner(directory)
+    if owner is not None and owner_is_alive(directory, owner):
+        raise RunDirectoryFault(_taken(directory, owner))
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ class Pump:
                 logger.warning("no trial is expected to end before the walltime")
                 break
             self._take_events(out, POLL_S)
-            self.monitor.write(self.search.generation)
+            self.monitor.write()
         return self.search.done
 
     def _dispatch(self, out: dict[str, TrialSpec]) -> None:

@@ -24,6 +24,9 @@ ParameterValue = int | float | str | bool | tuple[int, ...]
 Shape = tuple[int, ...]
 """Of a tensor, without the batch axis: ``(height, width, channels)`` or ``(units,)``."""
 
+BYTES_PER_MB = 2**20
+"""Of every ``_mb`` in the project."""
+
 Record = TypeVar("Record")
 
 _NOT_A_NUMBER_SURVIVES = ConfigDict(ser_json_inf_nan="strings")

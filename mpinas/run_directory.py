@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mpinas.errors import RunDirectoryFault, fault
-from mpinas.journal import fsync_directory
+from mpinas.files import fsync_directory
 from mpinas.records import from_json, to_json
+from mpinas.trial.processes import is_alive
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def _building_place(folder: Path, name: str) -> Path:
     prefix = f".{name}.{socket.gethostname()}."
     for left in folder.glob(f"{glob.escape(prefix)}*.new"):
         pid = left.name[len(prefix) : -len(".new")]
-        if pid.isdecimal() and process_start(int(pid)) is None:
+        if pid.isdecimal() and not is_alive(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
     return folder / f"{prefix}{os.getpid()}.new"
 
@@ -157,15 +158,6 @@ def _cannot_be_made(path: Path, error: OSError) -> str:
     )
 
 
-def process_start(pid: int) -> int | None:
-    """Start time of a process in clock ticks since boot; None if there is no such process."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
-
-
 def write_whole(path: Path, text: str | bytes) -> None:
     """Replaces a small file, so that no reader ever sees half of it."""
     temporary = path.with_name(f".{path.name}.new")
@@ -187,20 +179,15 @@ class RunningTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What ``show`` follows.
+    """What ``show`` follows and no other file tells.
 
     Attributes:
-        status: ``running``, ``stopped`` (submit it again to go on) or ``done``.
-        generation: the one being worked on, counted from 0.
         wall_time_s: summed over all jobs of the run.
         worker_time_s: workers x wall time between first dispatch and last result, likewise.
         busy_time_s: of these, the seconds in which a trial was running.
         updated_at: seconds since the epoch.
     """
 
-    status: str
-    generation: int
-    generations: int
     workers: int = 0
     wall_time_s: float = 0.0
     worker_time_s: float = 0.0

@@ -13,6 +13,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ class Search:
         while not self.done and self._expected == 0:
             self._begin_generation()
             self._end_generation_if_told()
-        chosen = [spec for spec in self._startable(wanted) if fits(spec)][:wanted]
+        chosen = list(islice(filter(fits, self._startable(wanted)), wanted))
         for spec in chosen:
             self._waiting.remove(spec)
             self._running[spec.trial_id] = spec
@@ -337,7 +338,6 @@ class Search:
                 state=self._setting.tuner.state_to_plain(self._state),
                 history_start=self._saved_history,
                 history=self._state.history[self._saved_history :],
-                lineage=[to_plain(record) for record in self._state.lineage],
                 results=[to_plain(result) for result in results],
                 about={
                     "mpinas": __version__,

@@ -24,7 +24,7 @@ from mpinas.opening import (
     run_path,
     search_setting,
 )
-from mpinas.ownership import Owner, claim, release
+from mpinas.ownership import claim, release
 from mpinas.pump import Pump
 from mpinas.run_directory import RunDirectory, write_whole
 from mpinas.search import Search
@@ -64,8 +64,9 @@ def run_search(
         with _logging_to(directory.log):
             write_whole(directory.config, dump_config(config))
             search = Search(search_setting(config, directory.problem), directory, start_state)
-            clock.history += search.past()
-            monitor = _monitor(config, directory, owner, executor)
+            if clock.deadline_s is not None:
+                clock.learn_from(search.past())
+            monitor = Monitor(directory, owner, workers=executor.workers())
             pump = Pump(
                 search=search,
                 executor=executor,
@@ -79,25 +80,15 @@ def run_search(
         release(directory, owner)
 
 
-def _monitor(
-    config: RunConfig, directory: RunDirectory, owner: Owner, executor: Executor
-) -> Monitor:
-    return Monitor(
-        directory, owner, workers=executor.workers(), generations=config.tuner.generations
-    )
-
-
 def _drive(pump: Pump, search: Search, monitor: Monitor) -> bool:
-    """Pumps to the end; however that comes, the status file says how it stands."""
-    done = search.done
-    monitor.write(search.generation, "done" if done else "running", now=True)
+    """Pumps to the end; however that comes, the account of the job is written down."""
+    monitor.write(now=True)
     try:
-        done = done or pump.run()
+        done = search.done or pump.run()
+        logger.info("%s at generation %d", "done" if done else "stopped", search.generation)
+        return done
     finally:
-        status = "done" if done else "stopped"
-        monitor.write(search.generation, status, now=True)
-        logger.info("%s at generation %d", status, search.generation)
-    return done
+        monitor.write(now=True)
 
 
 def _clock(config: RunConfig, began_s: float) -> Clock:

@@ -20,7 +20,7 @@ import mpinas
 PACKAGE = Path(mpinas.__file__).parent
 
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("errors", "signals"),
+    ("errors", "files", "signals"),
     ("config", "records"),
     ("config_faults", "config_yaml"),
     ("config_file", "streams", "clock"),

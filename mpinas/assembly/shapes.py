@@ -6,12 +6,11 @@ import math
 from collections.abc import Mapping
 
 from mpinas.errors import Infeasible
-from mpinas.records import Costs, NetworkSpec, Shape
+from mpinas.records import BYTES_PER_MB, Costs, NetworkSpec, Shape
 from mpinas.space.layers import LAYERS
 from mpinas.space.search_space import SearchSpace
 
 FLOAT32_BYTES = 4
-BYTES_PER_MB = 2**20
 
 
 def network_shapes(network: NetworkSpec) -> Mapping[str, Shape]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mpinas.records import Failure, TrialResult, TrialStatus
+from mpinas.records import Failure, TrialResult, TrialStatus, last_line
 
 FAILURES_ALLOWED = 3
 
@@ -55,5 +55,4 @@ class Standing:
         row.add(result.trial_id)
         if len(row) < FAILURES_ALLOWED:
             return ""
-        last_line = result.error.strip().rpartition("\n")[2]
-        return f"{len(row)} trials in a row failed here, the last with: {last_line}"
+        return f"{len(row)} trials in a row failed here, the last with: {last_line(result.error)}"

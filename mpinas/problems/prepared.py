@@ -20,14 +20,12 @@ import h5py
 import numpy as np
 
 from mpinas.errors import DataFault, fault
+from mpinas.files import USER_BLOCK_BYTES, fsync_directory, user_block
 from mpinas.problems.error_keeping_file import ErrorKeepingFile
 from mpinas.problems.images import ARRAY_NAMES, ImageData, Images, Labels
 
 FORMAT = "mpinas prepared problem"
-SCHEMA_VERSION = 2
-USER_BLOCK_BYTES = 512
-"""HDF5 leaves them to the user: here ``FORMAT``, a line feed and the SHA-256 of all behind them."""
-
+SCHEMA_VERSION = 3
 _STORED_TYPES = {"x_train": "|u1", "y_train": "<i4", "x_test": "|u1", "y_test": "<i4"}
 _PART_BYTES = 1 << 20
 _CURE = "Prepare the problem again into this file"
@@ -76,7 +74,7 @@ def write_prepared(data: ImageData, file: pathlib.Path) -> None:
     try:
         _write(data, temporary)
         os.replace(temporary, file)
-        _fsync_folder(file.parent)
+        fsync_directory(file.parent)
     except OSError as error:
         cure = "Make the folder, or give it room and write permission"
         rule = "the prepared file cannot be written"
@@ -94,9 +92,9 @@ def _write(data: ImageData, file: pathlib.Path) -> None:
             _write_hdf5(data, target)
         finally:
             target.raise_error()
-        head = f"{FORMAT}\n{_file_digest(raw)}".encode()
+        block = user_block(FORMAT, _file_digest(raw))
         raw.seek(0)
-        raw.write(head)
+        raw.write(block)
         os.fsync(raw.fileno())
 
 
@@ -118,14 +116,6 @@ def _file_digest(raw: io.FileIO) -> str:
     while part := raw.read(_PART_BYTES):
         digest.update(part)
     return digest.hexdigest()
-
-
-def _fsync_folder(folder: pathlib.Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def data_checksum(data: ImageData) -> str:
@@ -167,11 +157,11 @@ def open_prepared(file: pathlib.Path, *, verify: bool = False) -> PreparedProble
 
 def _verify(file: pathlib.Path) -> None:
     with file.open("rb", buffering=0) as raw:
-        head, _, expected = raw.read(USER_BLOCK_BYTES).rstrip(b"\0").partition(b"\n")
-        if head != FORMAT.encode():
-            raise _not_prepared(file, f"first bytes={head[:20]!r}")
+        block = raw.read(USER_BLOCK_BYTES)
         digest = _file_digest(raw)
-    if digest.encode() != expected:
+    if not block.startswith(f"{FORMAT}\n".encode()):
+        raise _not_prepared(file, f"first bytes={block[:20]!r}")
+    if block != user_block(FORMAT, digest):
         rule = "the prepared file does not match its checksum"
         raise DataFault(fault(str(file), rule, f"SHA-256={digest}", cure=_CURE))
 

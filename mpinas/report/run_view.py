@@ -58,19 +58,18 @@ def load_run(path: Path, knowledge: Knowledge) -> RunView:
         )
     config = load_config(directory.config, (), knowledge)
     results = tuple(sorted(results_of(directory), key=lambda result: trial_number(result.trial_id)))
-    return _view(config, directory, load_status(directory), results)
+    return _view(config, directory, load_status(directory) or Status(), results)
 
 
 def _view(
     config: RunConfig,
     directory: RunDirectory,
-    status: Status | None,
+    status: Status,
     results: tuple[TrialResult, ...],
 ) -> RunView:
     alive = is_alive(directory)
-    known = status or Status(status="stopped", generation=0, generations=0)
     told, generations = directory.told(), config.tuner.generations
-    duty_s = known.worker_time_s
+    duty_s = status.worker_time_s
     over = {result.trial_id for result in results}
     return RunView(
         name=config.name,
@@ -78,12 +77,12 @@ def _view(
         generation=told,
         generations=generations,
         individuals=config.tuner.individuals,
-        workers=known.workers,
-        wall_time_s=known.wall_time_s,
-        utilisation=min(1.0, known.busy_time_s / duty_s) if duty_s > 0 else None,
+        workers=status.workers,
+        wall_time_s=status.wall_time_s,
+        utilisation=min(1.0, status.busy_time_s / duty_s) if duty_s > 0 else None,
         results=results,
         best=best_of(results),
-        running=tuple(one for one in known.running if alive and one.trial_id not in over),
+        running=tuple(one for one in status.running if alive and one.trial_id not in over),
     )
 
 

@@ -6,16 +6,24 @@ import contextlib
 import os
 from pathlib import Path
 
-BYTES_PER_MB = 2**20
+from mpinas.records import BYTES_PER_MB
+
 DEAD_STATES = ("Z", "X")
 
 
 def is_alive(pid: int | None) -> bool:
     """Whether a process can still do something; one that only waits to be reaped cannot."""
-    with contextlib.suppress(OSError, IndexError):
+    return process_start(pid) is not None
+
+
+def process_start(pid: int | None) -> int | None:
+    """When a living process began, in clock ticks since boot, which no two with one number share;
+    None where there is none."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-        return text.rpartition(")")[2].split()[0] not in DEAD_STATES
-    return False
+        fields = text.rpartition(")")[2].split()
+        return None if fields[0] in DEAD_STATES else int(fields[19])
+    return None
 
 
 def resident_mb(pid: int) -> float | None:

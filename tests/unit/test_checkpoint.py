@@ -17,10 +17,13 @@ from mpinas.checkpoint import (
 def make(generation: int) -> Checkpoint:
     return Checkpoint(
         generation=generation,
-        state={"next": generation + 1, "odd": [0.1, None, "\u00e9"]},
+        state={
+            "lineage": [{"genome_id": "m0001"}],
+            "next": generation + 1,
+            "odd": [0.1, None],
+        },
         history_start=2 * (generation + 1),
         history=((generation, 1), (generation, 2)),
-        lineage=[{"genome_id": "m0001"}],
         results=[{"fitness": 0.1 + 0.2}],
         about={"mpinas": "0"},
     )
@@ -40,6 +43,7 @@ def load(folder):
 
 def test_round_trip(chain):
     assert load_checkpoint(chain / "g1.h5") == make(1)
+    assert load_checkpoint(chain / "g1.h5").lineage == [{"genome_id": "m0001"}]
 
 
 def test_the_chain_gives_the_newest_state_with_the_whole_history(chain):

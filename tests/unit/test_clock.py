@@ -4,18 +4,17 @@ from dataclasses import replace
 
 import pytest
 from handmade import fake_spec
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mpinas.clock import Clock, Seen, seen
 from mpinas.records import Times, TrialResult, TrialStatus
 
 
 def clock(history, now_s=0.0, deadline_s=100.0):
-    return Clock(
-        deadline_s=deadline_s,
-        reserve_s=10.0,
-        now_s=lambda: now_s,
-        history=[Seen(cost=cost, wall_time_s=wall_s) for cost, wall_s in history],
-    )
+    made = Clock(deadline_s=deadline_s, reserve_s=10.0, now_s=lambda: now_s)
+    made.learn_from(Seen(cost, wall_s) for cost, wall_s in history)
+    return made
 
 
 def spec(cost):
@@ -68,4 +67,20 @@ def test_it_learns_from_complete_trials_without_the_loading_of_the_runner():
     one = clock([])
     one.learn(spec(2.0), result)
     one.learn(spec(2.0), replace(result, fitness=None, status=TrialStatus.INFEASIBLE))
-    assert one.history == [seen(2.0, result)] == [Seen(cost=2.0, wall_time_s=3.0)]
+    assert seen(2.0, result) == Seen(2.0, 3.0)
+    assert (one.expected_s(2.0), one.expected_s(4.0)) == (3.0, 6.0)
+
+
+def by_definition(history, cost):
+    cheaper = [wall_s for other, wall_s in history if other <= cost]
+    dearer = [wall_s for other, wall_s in history if other >= cost]
+    slowest = max(cheaper, default=0.0)
+    if dearer:
+        return max(slowest, min(dearer))
+    largest = max((other for other, _ in history), default=0.0)
+    return slowest * cost / largest if largest else slowest
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), max_size=12), st.integers(0, 7))
+def test_the_bisection_gives_what_the_definition_says(history, cost):
+    assert clock(history).expected_s(cost) == pytest.approx(by_definition(history, cost))
