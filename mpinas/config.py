@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     SerializeAsAny,
@@ -26,87 +23,89 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-MOST_STEPS = 1_000_000
+from mpinas.config_values import DomainConfig, RangeDomain, Section, as_tuple, domain_form
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Pixels = Annotated[int, Field(gt=0, le=4096)]
 
 
-class Section(BaseModel):
-    """Base of all sections: unknown keys are faults, values are never coerced."""
+class AugmentConfig(Section):
+    """Random variants of the training images, made anew each epoch on the device."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-class RangeDomain(Section):
-    """Numbers from ``min`` to ``max``, both included. Whole numbers if all of it is whole.
-
-    ``scale: log`` draws evenly in the logarithm; ``step`` keeps to ``min + k * step``.
-    """
-
-    min: int | float
-    max: int | float
-    step: int | float | None = Field(default=None, gt=0)
-    scale: Literal["linear", "log"] = "linear"
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min > self.max:
-            raise ValueError(f"min must not be above max. Received: min={self.min}, max={self.max}")
-        if self.scale == "log" and self.min <= 0:
-            raise ValueError(f"a log scale needs min above 0. Received: min={self.min}")
-        if self.scale == "log" and self.step is not None:
-            raise ValueError(f"a log scale takes no step. Received: step={self.step}")
-        is_whole = isinstance(self.min, int) and isinstance(self.max, int)
-        step = 1 if self.step is None and is_whole and self.scale == "linear" else self.step
-        if step is not None and (self.max - self.min) / step > MOST_STEPS:
-            raise ValueError(
-                f"at most {MOST_STEPS} steps from min to max. "
-                f"Received: min={self.min}, max={self.max}, step={step}, scale={self.scale}"
-            )
-        return self
-
-
-ChoiceValue = bool | int | float | str
-
-
-def _as_tuple(value: Any) -> Any:
-    """YAML has lists only; a record holds tuples."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-ChoiceDomain = Annotated[tuple[ChoiceValue, ...], Field(min_length=1), BeforeValidator(_as_tuple)]
-DOMAIN_TAGS = ("range", "choices", "value", "bool", "int", "float", "str", "[key]")
-"""Steps that pydantic puts into the path of an error and no user ever wrote."""
-
-
-def _domain_form(value: Any) -> str | None:
-    if isinstance(value, (Mapping, RangeDomain)):
-        return "range"
-    if isinstance(value, (list, tuple)):
-        return "choices"
-    return "value" if isinstance(value, (bool, int, float, str)) else None
-
-
-DomainConfig = Annotated[
-    Annotated[RangeDomain, Tag("range")]
-    | Annotated[ChoiceDomain, Tag("choices")]
-    | Annotated[ChoiceValue, Tag("value")],
-    Discriminator(_domain_form),
-]
-"""A range, a list to choose from, or a single fixed value."""
+    copies: int = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description="how often an image appears in an epoch: once as it is, else as a variant",
+    )
+    flip: bool = Field(
+        default=True, description="variants are mirrored left to right, half of them"
+    )
+    shift: float = Field(
+        default=0.125,
+        ge=0,
+        le=0.5,
+        description="moved by up to this share of height and width; the border is reflected",
+    )
+    brightness: Share = Field(
+        default=0.2, description="up to this share of the full range is added or taken away"
+    )
+    contrast: Share = Field(
+        default=0.2,
+        description="differences from the image's mean times 1 - contrast to 1 + contrast",
+    )
+    saturation: Share = Field(
+        default=0.2,
+        description="of RGB images: differences from grey times 1 - saturation to 1 + saturation",
+    )
 
 
 class ProblemConfig(Section):
     """What is learned."""
 
-    name: str = Field(description="data set: digits; arrays (a .npz given by path), mnist")
-    path: str | None = Field(default=None, description="file with the data, where one is needed")
+    name: str = Field(
+        description="digits, mnist, fashion_mnist, cifar10, cifar100, tiny_imagenet; or your own: "
+        "images (a folder or archive), arrays (a .npz or HDF5 file), python (a function of yours)"
+    )
+    path: str | None = Field(
+        default=None,
+        description="a prepared file, or the data themselves; null: what `prepare` wrote, "
+        "data/<name>.h5; of python: file.py:function",
+    )
+    classes: int | None = Field(
+        default=None, ge=2, description="use only the first so many classes; null: all"
+    )
+    image_size: Annotated[tuple[Pixels, Pixels], BeforeValidator(as_tuple)] | None = Field(
+        default=None,
+        description="[height, width] to which image files are scaled and cropped; null: their own, "
+        "or the median where they differ",
+    )
+    channels: Literal[1, 3] | None = Field(
+        default=None, description="of image files: 1 grey, 3 RGB; null: 1 if all are grey, else 3"
+    )
+    skip_unreadable: bool = Field(
+        default=False, description="leave image files out that cannot be read; prepare names them"
+    )
     train_images: int | None = Field(
         default=None, gt=0, description="use only so many training images, validation not counted"
+    )
+    train_fraction: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="use only this share of the training images, validation included",
     )
     validation: float = Field(
         default=0.15,
         gt=0,
         description="held-out part of the training data: a share (below 1) or a number of images",
     )
+    stage: bool = Field(
+        default=False,
+        description="copy the prepared file to $TMPDIR once on each node; for parallel file "
+        "systems, where random reads are slow",
+    )
+    augment: AugmentConfig = AugmentConfig()
 
     @field_validator("path")
     @classmethod
@@ -120,6 +119,15 @@ class ProblemConfig(Section):
         except RuntimeError as error:
             raise ValueError(f"the user's home is not known. Received: path={path}") from error
         return path
+
+    @model_validator(mode="after")
+    def _one_way_to_use_less(self) -> Self:
+        if self.train_images is not None and self.train_fraction is not None:
+            raise ValueError(
+                "train_images and train_fraction cannot both be given. "
+                f"Received: train_images={self.train_images}, train_fraction={self.train_fraction}"
+            )
+        return self
 
     @field_validator("validation")
     @classmethod
@@ -136,7 +144,7 @@ class HeadConfig(Section):
     """The layers between the evolved part and the class logits."""
 
     reduce: Annotated[
-        tuple[Literal["flatten", "global_average_pool"], ...], BeforeValidator(_as_tuple)
+        tuple[Literal["flatten", "global_average_pool"], ...], BeforeValidator(as_tuple)
     ] = Field(default=("flatten", "global_average_pool"), min_length=1)
     layers: int = Field(default=1, ge=0, le=8, description="dense layers before the logits")
     units: DomainConfig = Field(default=RangeDomain(min=32, max=256))
@@ -148,7 +156,7 @@ class SpaceConfig(Section):
     layers: dict[str, dict[str, DomainConfig]] = Field(
         min_length=1, description="searchable layer kinds with the domains of their parameters"
     )
-    merge: Annotated[tuple[Literal["add", "concatenate"], ...], BeforeValidator(_as_tuple)] = Field(
+    merge: Annotated[tuple[Literal["add", "concatenate"], ...], BeforeValidator(as_tuple)] = Field(
         default=("add", "concatenate"), min_length=1
     )
     head: HeadConfig = HeadConfig()
@@ -216,7 +224,7 @@ class FakeConfig(Section):
 
 
 LearningRate = Annotated[float, Field(gt=0)]
-LearningRates = Annotated[tuple[LearningRate, ...], Field(min_length=1), BeforeValidator(_as_tuple)]
+LearningRates = Annotated[tuple[LearningRate, ...], Field(min_length=1), BeforeValidator(as_tuple)]
 
 
 class TrialConfig(Section):
@@ -230,7 +238,7 @@ class TrialConfig(Section):
         Annotated[RangeDomain, Tag("range")]
         | Annotated[LearningRates, Tag("choices")]
         | Annotated[LearningRate, Tag("value")],
-        Discriminator(_domain_form),
+        Discriminator(domain_form),
     ] = Field(
         default=RangeDomain(min=3e-4, max=3e-3, scale="log"),
         description="one value for all, or a range or a list that blueprints evolve in",

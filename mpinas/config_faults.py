@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from mpinas.config import DOMAIN_TAGS
+from mpinas.config_values import DOMAIN_TAGS
 from mpinas.errors import fault, unknown_name
 
 _ALLOWED = {

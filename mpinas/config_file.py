@@ -80,7 +80,7 @@ def differing_keys(one: RunConfig, other: RunConfig) -> list[str]:
     """Dotted keys in which two configurations define different searches, with both values.
 
     The name, the ``run`` section and the number of generations do not define a search; neither
-    does where the data stand, only what they are.
+    does where the data stand or how they are read, only what they are.
     """
     first, second = (_flat(_defining(config)) for config in (one, other))
     return [
@@ -92,7 +92,9 @@ def differing_keys(one: RunConfig, other: RunConfig) -> list[str]:
 
 def _defining(config: RunConfig) -> dict[str, Any]:
     plain = config.model_dump(mode="json", exclude={"name", "run"})
-    del plain["tuner"]["generations"], plain["problem"]["path"]
+    del plain["tuner"]["generations"]
+    for key in ("path", "stage", "skip_unreadable"):
+        del plain["problem"][key]
     return plain
 
 

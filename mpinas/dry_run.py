@@ -19,7 +19,7 @@ from mpinas.opening import (
     run_path,
     search_setting,
 )
-from mpinas.problems import open_prepared, part_sizes
+from mpinas.problems import open_prepared, parts_of
 from mpinas.records import BYTES_PER_MB, Costs, Finished, Progress, TrialResult, TrialSpec
 from mpinas.run_directory import RunDirectory, create_run_directory
 from mpinas.search import Search
@@ -76,11 +76,7 @@ def dry_run(config: RunConfig, options: RunOptions, executor: Executor) -> DryRu
         measured = _try_out(median, executor)
         data_bytes = directory.problem.stat().st_size
         images = len(open_prepared(directory.problem).y_train)
-    training_images, validation_images = part_sizes(
-        images,
-        validation=config.problem.validation,
-        train_images=config.problem.train_images,
-    )
+    training_images, validation_images = parts_of(config.problem, images)
     trials = config.tuner.generations * config.tuner.individuals
     worker = measured.result.worker
     return DryRun(

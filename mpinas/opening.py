@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mpinas.checkpoint import START, Checkpoint, DamagedCheckpoint, load_checkpoint
-from mpinas.config import ProblemConfig, RunConfig
+from mpinas.config import RunConfig
 from mpinas.config_file import Knowledge, differing_keys, dump_config, load_config
 from mpinas.errors import RunDirectoryFault, fault
 from mpinas.ownership import refuse_if_owned
@@ -24,7 +24,7 @@ from mpinas.problems import (
     check_problem,
     check_problem_section,
     open_prepared,
-    part_sizes,
+    parts_of,
     prepare,
 )
 from mpinas.records import ProblemSpec
@@ -180,31 +180,30 @@ def fill_directory(config: RunConfig, directory: RunDirectory) -> None:
 def search_setting(config: RunConfig, prepared_file: Path) -> Setting:
     """Everything a search has to know, out of its configuration and prepared data."""
     prepared = open_prepared(prepared_file, verify=True)
-    training_images, _ = part_sizes(
-        len(prepared.y_train),
-        validation=config.problem.validation,
-        train_images=config.problem.train_images,
-    )
+    problem = problem_spec(config, prepared, prepared_file)
     return Setting(
         config=config,
         tuner=build_tuner(config),
         space=build_space(config.space, config.trial),
-        problem=problem_spec(config.problem, prepared_file, config.seed),
+        problem=problem,
         data=prepared.checksum,
         image_shape=prepared.image_shape,
         classes=prepared.classes,
-        training_images=training_images,
+        training_images=problem.training_images * config.problem.augment.copies,
     )
 
 
-def problem_spec(problem: ProblemConfig, prepared_file: Path, seed: int) -> ProblemSpec:
+def problem_spec(config: RunConfig, prepared: PreparedProblem, prepared_file: Path) -> ProblemSpec:
     """The problem as every trial of a run gets it."""
+    training_images, validation_images = parts_of(config.problem, len(prepared.y_train))
     return ProblemSpec(
-        name=problem.name,
+        name=config.problem.name,
         path=str(prepared_file.absolute()),
-        train_images=problem.train_images,
-        validation=problem.validation,
-        split_seed=seed,
+        training_images=training_images,
+        validation_images=validation_images,
+        split_seed=config.seed,
+        augment=config.problem.augment.model_dump(mode="json"),
+        stage=config.problem.stage,
     )
 
 

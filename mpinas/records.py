@@ -144,16 +144,19 @@ class ProblemSpec:
     Attributes:
         name: of the problem, for people.
         path: prepared HDF5 file (see ``problems.prepared``), absolute.
-        train_images: how many training images are used, validation not counted; None for all.
-        validation: share (below 1) or number (1 and above) of training images held out.
+        training_images, validation_images: sizes of the parts of the training data.
         split_seed: seeds the split; the same for all trials of a search.
+        augment: a ``problem.augment`` section.
+        stage: whether each node maps a copy of the file on a disk of its own.
     """
 
     name: str
     path: str
-    train_images: int | None
-    validation: float
+    training_images: int
+    validation_images: int
     split_seed: int
+    augment: Mapping[str, Any] = field(default_factory=dict)
+    stage: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,7 +79,7 @@ def fake_spec(
         candidate={"number": index},
         network=network(convolutions=convolutions),
         problem=ProblemSpec(
-            name="none", path="/nowhere", train_images=None, validation=0.2, split_seed=0
+            name="none", path="/nowhere", training_images=8, validation_images=2, split_seed=0
         ),
         learning_rate=0.001,
         settings=settings.model_dump(mode="json"),

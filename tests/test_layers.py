@@ -21,7 +21,8 @@ PACKAGE = Path(mpinas.__file__).parent
 
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors", "files", "signals"),
-    ("config", "records"),
+    ("config_values", "records"),
+    ("config",),
     ("config_faults", "config_yaml"),
     ("config_file", "streams", "clock"),
     ("problems",),

@@ -25,7 +25,7 @@ __all__ = [
     "check_problem",
     "check_problem_section",
     "open_prepared",
-    "part_sizes",
+    "parts_of",
     "prepare",
     "split",
 ]
@@ -76,6 +76,16 @@ def prepare(problem: ProblemConfig, file: pathlib.Path) -> None:
     write_prepared(PROBLEMS[problem.name].load(problem), file)
 
 
+def parts_of(problem: ProblemConfig, images: int) -> tuple[int, int]:
+    """Sizes of the training and the validation part, see :func:`part_sizes`."""
+    return part_sizes(
+        images,
+        validation=problem.validation,
+        train_images=problem.train_images,
+        train_fraction=problem.train_fraction,
+    )
+
+
 def check_problem(problem: ProblemConfig, prepared: PreparedProblem, batch_size: int) -> None:
     """Refuses, before a run, a split or batch that the data cannot give.
 
@@ -83,18 +93,19 @@ def check_problem(problem: ProblemConfig, prepared: PreparedProblem, batch_size:
         DataFault: not enough images for the parts, a class missing from one, or fewer training
             images than one batch.
     """
-    training, _ = split(
+    training_images, validation_images = parts_of(problem, len(prepared.y_train))
+    split(
         prepared.y_train,
-        validation=problem.validation,
-        train_images=problem.train_images,
+        training_images=training_images,
+        validation_images=validation_images,
         seed=0,
     )
-    if len(training) < batch_size:
+    if training_images < batch_size:
         raise DataFault(
             fault(
                 "trial.batch_size",
                 "there are fewer training images than one batch",
-                f"batch_size={batch_size}, training images={len(training)}",
+                f"batch_size={batch_size}, training images={training_images}",
                 cure="Lower trial.batch_size, or use more images",
             )
         )

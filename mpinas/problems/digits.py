@@ -10,7 +10,7 @@ import numpy as np
 
 from mpinas.config import ProblemConfig
 from mpinas.problems.images import ImageData, checked
-from mpinas.problems.splits import split
+from mpinas.problems.splits import part_sizes, split
 
 TEST_SHARE = 0.2
 _TEST_SEED = 1797
@@ -24,7 +24,10 @@ def load(problem: ProblemConfig) -> ImageData:
     digits = load_digits()
     images = np.rint(digits.images * (255.0 / _DARKEST)).astype(np.uint8)
     labels = digits.target.astype(np.int32)
-    training, test = split(labels, validation=TEST_SHARE, train_images=None, seed=_TEST_SEED)
+    sizes = part_sizes(len(labels), validation=TEST_SHARE)
+    training, test = split(
+        labels, training_images=sizes[0], validation_images=sizes[1], seed=_TEST_SEED
+    )
     arrays = {
         "x_train": images[training],
         "y_train": labels[training],

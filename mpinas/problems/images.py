@@ -34,6 +34,7 @@ class ImageData:
         y_train, y_test: int32 (N,), from 0 to ``len(class_names) - 1``; each class is in y_train.
         class_names: in the order of their labels, at least two.
         source: where it came from, for people.
+        remarks: lines for people on what was decided while reading: files left out, sizes changed.
     """
 
     x_train: Images
@@ -42,10 +43,15 @@ class ImageData:
     y_test: Labels
     class_names: tuple[str, ...]
     source: str
+    remarks: tuple[str, ...] = ()
 
 
 def checked(
-    arrays: Mapping[str, Array], *, source: str, class_names: tuple[str, ...] = ()
+    arrays: Mapping[str, Array],
+    *,
+    source: str,
+    class_names: tuple[str, ...] = (),
+    remarks: tuple[str, ...] = (),
 ) -> ImageData:
     """Brings four arrays into the one form.
 
@@ -54,6 +60,7 @@ def checked(
             are scaled to 0..255); labels may be any numeric type that holds whole numbers.
         source: names the file in messages.
         class_names: by default the labels themselves, ``"0"``, ``"1"``, ...
+        remarks: see ``ImageData``.
 
     Raises:
         DataFault: with a line for each thing that is wrong.
@@ -72,6 +79,7 @@ def checked(
         y_test=labels["y_test"],
         class_names=names,
         source=source,
+        remarks=remarks,
     )
 
 

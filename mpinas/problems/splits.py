@@ -16,32 +16,29 @@ _SPLIT_ROLE = 0  # of the run's random streams; the others belong to the search
 
 
 def split(
-    labels: npt.ArrayLike, *, validation: float, train_images: int | None, seed: int
+    labels: npt.ArrayLike, *, training_images: int, validation_images: int, seed: int
 ) -> tuple[Indices, Indices]:
     """Splits stratified: each class has the same share in both parts, as far as images go.
 
-    With another ``train_images`` and the same number of validation images, the smaller training
-    part lies inside the larger one.
+    With another ``training_images`` and the same ``validation_images``, the smaller training part
+    lies inside the larger one.
 
     Args:
         labels: whole numbers (N,), of all training images.
-        validation, train_images: see :func:`part_sizes`.
+        training_images, validation_images: exact sizes, see :func:`part_sizes`; at most N in all.
         seed: of the run.
 
     Returns:
-        Indices of training and validation images, ascending, disjoint, of exactly the sizes that
-        :func:`part_sizes` says. While there are enough images, each class is in both parts.
+        Indices of training and validation images, ascending, disjoint. While there are enough
+        images, each class is in both parts.
 
     Raises:
-        DataFault: there are not enough images, or a class would be missing from a part.
+        DataFault: a class would be missing from a part.
     """
     classes = np.asarray(labels)
-    training_size, validation_size = part_sizes(
-        len(classes), validation=validation, train_images=train_images
-    )
     names, available = np.unique(classes, return_counts=True)
-    held_out = _stratified(available, validation_size, kept=1)
-    used = _stratified(available - held_out, training_size, kept=0)
+    held_out = _stratified(available, validation_images, kept=1)
+    used = _stratified(available - held_out, training_images, kept=0)
     for counts, part in ((used, "training"), (held_out, "validation")):
         _refuse_missing_class(names, counts, part)
     rng = stream(seed, _SPLIT_ROLE)
@@ -53,23 +50,32 @@ def split(
     return np.sort(np.concatenate(training)), np.sort(np.concatenate(validating))
 
 
-def part_sizes(images: int, *, validation: float, train_images: int | None) -> tuple[int, int]:
+def part_sizes(
+    images: int,
+    *,
+    validation: float,
+    train_images: int | None = None,
+    train_fraction: float | None = None,
+) -> tuple[int, int]:
     """How many images are learned from and held out.
 
     Args:
         images: how many training images the data set has.
         validation: below 1 a share: of ``train_images`` where that is given (cheap searches
             measure cheaply: 10,000 and 0.15 hold out 1,500 beside the 10,000), else of all
-            ``images``. From 1 on a number of images.
+            images that are used. From 1 on a number of images.
         train_images: exact size of the training part; None for all that is not held out.
+        train_fraction: share of ``images`` that are used at all, for both parts; None for all.
 
     Raises:
         DataFault: a part would be empty, or there are not enough images for both.
     """
-    base = images if train_images is None else train_images
+    available = images if train_fraction is None else int(train_fraction * images + 0.5)
+    base = available if train_images is None else train_images
     held_out = int(validation * base + 0.5) if validation < 1 else int(validation)
-    used = images - held_out if train_images is None else train_images
-    received = f"validation={validation:g}, train_images={train_images}, images={images}"
+    used = available - held_out if train_images is None else train_images
+    limit = "" if train_fraction is None else f", train_fraction={train_fraction:g}"
+    received = f"validation={validation:g}, train_images={train_images}{limit}, images={images}"
     if held_out < 1:
         cure = "Raise problem.validation"
         raise DataFault(

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mpinas.config import DomainConfig, RangeDomain
+from mpinas.config_values import DomainConfig, RangeDomain
 from mpinas.records import ParameterValue
 
 _SMALLEST_MOVE = 1e-3

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from mpinas.config import DomainConfig, RangeDomain, SpaceConfig, TrialConfig
+from mpinas.config import SpaceConfig, TrialConfig
+from mpinas.config_values import DomainConfig, RangeDomain
 from mpinas.errors import fault, unknown_name
 from mpinas.space.domains import Domain, build_domain
 from mpinas.space.layers import LAYERS, GeneParameter

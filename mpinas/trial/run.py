@@ -291,8 +291,8 @@ def _parts(problem: ProblemSpec, batch_size: int) -> tuple[Batches, Batches]:
     prepared = open_prepared(pathlib.Path(problem.path))
     training, validation = split(
         prepared.y_train,
-        validation=problem.validation,
-        train_images=problem.train_images,
+        training_images=problem.training_images,
+        validation_images=problem.validation_images,
         seed=problem.split_seed,
     )
     mean, deviation = channel_statistics(prepared.x_train, training)

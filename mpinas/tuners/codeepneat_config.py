@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from mpinas.config import Section, TunerConfig
+from mpinas.config import TunerConfig
+from mpinas.config_values import Section
 
 
 class MutationOdds(Section):

@@ -61,7 +61,11 @@ def main(path: str | None) -> None:
             candidate={},
             network=two_convolutions(prepared.image_shape, prepared.classes),
             problem=ProblemSpec(
-                name=name, path=str(file), train_images=images, validation=0.15, split_seed=0
+                name=name,
+                path=str(file),
+                training_images=images,
+                validation_images=int(0.15 * images),
+                split_seed=0,
             ),
             learning_rate=1e-3,
             settings={"epochs": EPOCHS, "batch_size": 128, "threads": 1},

@@ -91,7 +91,7 @@ def same_numbers(one: TrialResult, other: TrialResult) -> bool:
 
 
 def test_a_trial_learns_and_says_all_about_it(server, digits):
-    spec = trial(digits, epochs=6, train_images=None, validation=0.15)
+    spec = trial(digits, epochs=6, training_images=1221, validation_images=216)
     answer = server.ask(spec)
     result = from_plain_result(answer)
     assert result.status is TrialStatus.COMPLETE, result.error
@@ -154,7 +154,7 @@ def test_the_test_set_and_the_validation_images_teach_nothing(server, plain, dig
     file = tmp_path / "changed.h5"
     file.write_bytes(pathlib.Path(digits).read_bytes())
     problem = open_prepared(file)
-    _, validation = split(problem.y_train, validation=200.0, train_images=600, seed=0)
+    _, validation = split(problem.y_train, training_images=600, validation_images=200, seed=0)
     with h5py.File(file, "r+") as target:
         target["x_test"][:] = 0
         target["y_test"][:] = 0
@@ -184,7 +184,7 @@ def test_a_loss_gone_wrong_ends_the_trial_as_data(server, digits, tmp_path):
 def test_a_network_that_ends_with_nan_weights_is_no_success(server, digits):
     """One step only: its loss is finite, what it leaves behind is not."""
     spec = trial(
-        digits, learning_rate=1e38, optimizer="sgd", epochs=1, train_images=64, batch_size=64
+        digits, learning_rate=1e38, optimizer="sgd", epochs=1, training_images=64, batch_size=64
     )
     result = server.run(spec)
     assert (result.status, result.failure) == (TrialStatus.FAILED, Failure.NOT_A_NUMBER)
@@ -208,7 +208,9 @@ def validation_accuracy(digits: str, weights: pathlib.Path) -> float:
     from mpinas.assembly.keras_model import build_model
 
     problem = open_prepared(pathlib.Path(digits))
-    training, validation = split(problem.y_train, validation=200.0, train_images=600, seed=0)
+    training, validation = split(
+        problem.y_train, training_images=600, validation_images=200, seed=0
+    )
     seen = problem.x_train[training].astype(np.float64)
     model = build_model(DIGITS_NETWORK, seed=99)
     model.load_weights(weights)
@@ -266,7 +268,9 @@ def test_images_in_colour_and_a_batch_larger_than_the_data(server, tmp_path):
     file = tmp_path / "prepared.h5"
     prepare(ProblemConfig(name="arrays", path=str(tmp_path / "data.npz")), file)
     network = chain((4, 4, 3), conv2d(4, use_bias=True), ("global_average_pool", {}), dense(3))
-    spec = trial(str(file), network, train_images=48, validation=12.0, epochs=20, batch_size=100)
+    spec = trial(
+        str(file), network, training_images=48, validation_images=12, epochs=20, batch_size=100
+    )
     result = server.run(replace(spec, learning_rate=0.05))
     assert result.status is TrialStatus.COMPLETE, result.error
     assert result.fitness > 0.9

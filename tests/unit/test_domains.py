@@ -8,7 +8,7 @@ import math
 import pytest
 from genetics import generator, space_of
 
-from mpinas.config import DomainConfig, RangeDomain
+from mpinas.config_values import DomainConfig, RangeDomain
 from mpinas.space.domains import build_domain
 
 DOMAINS: dict[str, DomainConfig] = {

@@ -11,6 +11,14 @@ from mpinas.errors import DataFault
 from mpinas.problems.splits import part_sizes, split
 
 
+def parts(labels, *, seed: int, **wanted):
+    """The split of a run whose problem section says what is wanted."""
+    training_images, validation_images = part_sizes(len(labels), **wanted)
+    return split(
+        labels, training_images=training_images, validation_images=validation_images, seed=seed
+    )
+
+
 @pytest.mark.parametrize(
     ("images", "validation", "train_images", "expected"),
     [
@@ -66,7 +74,7 @@ def test_sizes_are_exact_and_each_class_has_its_share(data, validation, used_sha
         return
     if min(sizes) < len(counts):
         return
-    training, held_out = split(labels, validation=validation, train_images=train_images, seed=seed)
+    training, held_out = parts(labels, validation=validation, train_images=train_images, seed=seed)
 
     assert (len(training), len(held_out)) == sizes
     assert len(set(training) | set(held_out)) == sum(sizes), "the parts overlap"
@@ -83,17 +91,17 @@ def test_sizes_are_exact_and_each_class_has_its_share(data, validation, used_sha
 
 def test_balanced_classes_are_shared_out_exactly():
     labels = np.tile(np.arange(10), 600)
-    training, held_out = split(labels, validation=0.15, train_images=1_000, seed=7)
+    training, held_out = parts(labels, validation=0.15, train_images=1_000, seed=7)
     assert np.bincount(labels[training]).tolist() == [100] * 10
     assert np.bincount(labels[held_out]).tolist() == [15] * 10
 
 
 def test_a_rare_class_is_in_both_parts():
     labels = np.array([0] * 998 + [1] * 2)
-    training, held_out = split(labels, validation=0.1, train_images=None, seed=0)
+    training, held_out = parts(labels, validation=0.1, train_images=None, seed=0)
     assert np.bincount(labels[training]).tolist() == [899, 1]
     assert np.bincount(labels[held_out]).tolist() == [99, 1]
-    training, held_out = split(labels, validation=0.9, train_images=None, seed=0)
+    training, held_out = parts(labels, validation=0.9, train_images=None, seed=0)
     assert np.bincount(labels[training]).tolist() == [99, 1]
 
 
@@ -107,14 +115,14 @@ def test_a_rare_class_is_in_both_parts():
 )
 def test_a_class_without_image_in_a_part_is_refused(labels, validation, train_images, part):
     with pytest.raises(DataFault, match=f"a class has no image in the {part} part"):
-        split(labels, validation=validation, train_images=train_images, seed=0)
+        parts(labels, validation=validation, train_images=train_images, seed=0)
 
 
 def test_the_seed_decides_the_split_and_nothing_else_does():
     labels = np.tile(np.arange(4), 50)
-    first = split(labels, validation=0.2, train_images=None, seed=3)
-    again = split(labels.astype(np.int32), validation=0.2, train_images=None, seed=3)
-    other = split(labels, validation=0.2, train_images=None, seed=4)
+    first = parts(labels, validation=0.2, train_images=None, seed=3)
+    again = parts(labels.astype(np.int32), validation=0.2, train_images=None, seed=3)
+    other = parts(labels, validation=0.2, train_images=None, seed=4)
     assert np.array_equal(first[0], again[0])
     assert np.array_equal(first[1], again[1])
     assert not np.array_equal(first[1], other[1])
@@ -122,7 +130,7 @@ def test_the_seed_decides_the_split_and_nothing_else_does():
 
 def test_the_split_uses_its_own_stream_of_the_run_seed():
     labels = np.array([0, 1] * 20)
-    _, held_out = split(labels, validation=0.25, train_images=None, seed=5)
+    _, held_out = parts(labels, validation=0.25, train_images=None, seed=5)
     rng = np.random.default_rng(np.random.SeedSequence(5, spawn_key=(0,)))
     expected = [rng.permutation(np.flatnonzero(labels == label))[:5] for label in (0, 1)]
     assert held_out.tolist() == sorted(np.concatenate(expected).tolist())
@@ -130,7 +138,7 @@ def test_the_split_uses_its_own_stream_of_the_run_seed():
 
 def test_cheap_training_parts_are_nested():
     labels = np.tile(np.arange(5), 100)
-    small, held_out = split(labels, validation=50.0, train_images=100, seed=1)
-    large, same = split(labels, validation=50.0, train_images=300, seed=1)
+    small, held_out = parts(labels, validation=50.0, train_images=100, seed=1)
+    large, same = parts(labels, validation=50.0, train_images=300, seed=1)
     assert set(small) <= set(large)
     assert np.array_equal(held_out, same)

@@ -1,0 +1,88 @@
+"""What values may stand in a configuration: sections with known keys, ranges, choices.
+
+Comes in: plain values, as ``config_yaml.py`` reads them. Comes out: frozen models, or pydantic's
+``ValidationError``. What a range is drawn from, and how, stands in ``space/domains.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
+from typing_extensions import Self
+
+MOST_STEPS = 1_000_000
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are faults, values are never coerced."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class RangeDomain(Section):
+    """Numbers from ``min`` to ``max``, both included. Whole numbers if all of it is whole.
+
+    ``scale: log`` draws evenly in the logarithm; ``step`` keeps to ``min + k * step``.
+    """
+
+    min: int | float
+    max: int | float
+    step: int | float | None = Field(default=None, gt=0)
+    scale: Literal["linear", "log"] = "linear"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min must not be above max. Received: min={self.min}, max={self.max}")
+        if self.scale == "log" and self.min <= 0:
+            raise ValueError(f"a log scale needs min above 0. Received: min={self.min}")
+        if self.scale == "log" and self.step is not None:
+            raise ValueError(f"a log scale takes no step. Received: step={self.step}")
+        is_whole = isinstance(self.min, int) and isinstance(self.max, int)
+        step = 1 if self.step is None and is_whole and self.scale == "linear" else self.step
+        if step is not None and (self.max - self.min) / step > MOST_STEPS:
+            raise ValueError(
+                f"at most {MOST_STEPS} steps from min to max. "
+                f"Received: min={self.min}, max={self.max}, step={step}, scale={self.scale}"
+            )
+        return self
+
+
+ChoiceValue = bool | int | float | str
+
+
+def as_tuple(value: Any) -> Any:
+    """YAML has lists only; a record holds tuples."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+ChoiceDomain = Annotated[tuple[ChoiceValue, ...], Field(min_length=1), BeforeValidator(as_tuple)]
+DOMAIN_TAGS = ("range", "choices", "value", "bool", "int", "float", "str", "[key]")
+"""Steps that pydantic puts into the path of an error and no user ever wrote."""
+
+
+def domain_form(value: Any) -> str | None:
+    if isinstance(value, (Mapping, RangeDomain)):
+        return "range"
+    if isinstance(value, (list, tuple)):
+        return "choices"
+    return "value" if isinstance(value, (bool, int, float, str)) else None
+
+
+DomainConfig = Annotated[
+    Annotated[RangeDomain, Tag("range")]
+    | Annotated[ChoiceDomain, Tag("choices")]
+    | Annotated[ChoiceValue, Tag("value")],
+    Discriminator(domain_form),
+]
+"""A range, a list to choose from, or a single fixed value."""
