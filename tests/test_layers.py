@@ -20,7 +20,7 @@ import mpinas
 PACKAGE = Path(mpinas.__file__).parent
 
 ROWS: tuple[tuple[str, ...], ...] = (
-    ("errors", "files", "signals"),
+    ("errors", "files", "signals", "environment"),
     ("config_values", "records"),
     ("config",),
     ("config_faults", "config_yaml"),

@@ -17,23 +17,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mpinas.environment import scrubbed
 from mpinas.errors import MpinasError
 from mpinas.trial.forkserver import MESSAGE_BYTES
-
-LAUNCHER_VARIABLES = (
-    "PMI",
-    "OMPI_",
-    "OPAL_",
-    "ORTE_",
-    "PRTE",
-    "HYDRA",
-    "HYDI",
-    "MPI_LOCAL",
-    "SLURM_PMI",
-    "SLURM_MPI_TYPE",
-    "SLURM_STEP_RESV_PORTS",
-)
-"""How names begin that tell a process it is an MPI rank; a child that imports MPI would hang."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
@@ -79,15 +65,6 @@ class Fork:
 def thread_environment(threads: int) -> dict[str, str]:
     """The variables that keep a trial to its threads."""
     return dict.fromkeys(THREAD_VARIABLES, str(threads))
-
-
-def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what makes a process believe it is an MPI rank."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if not name.startswith(LAUNCHER_VARIABLES)
-    }
 
 
 class ForkServer:
