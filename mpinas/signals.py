@@ -1,16 +1,19 @@
-"""Signals that ask a job to end. Held back while it starts, then a flag, then ignored.
+"""Signals that ask a job to end, held back while it starts, then a flag, then ignored; and the
+one that ends a child with its parent.
 
 Knows nothing else of the package, so that it can be loaded before everything that takes time.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
+PR_SET_PDEATHSIG = 1
 
 
 def hold_signals() -> None:
@@ -42,3 +45,14 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if received else handler)
+
+
+def die_with_parent(parent_pid: int) -> None:
+    """Has the kernel kill this process when its parent ends; leaves at once if it is gone."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent_pid:
+        os._exit(1)

@@ -19,7 +19,6 @@ the main script again in each child and cannot be stopped except by the end of i
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import importlib
@@ -37,6 +36,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from mpinas.records import NetworkSpec, Progress, TrialResult, TrialSpec, from_json, to_json
+from mpinas.signals import die_with_parent
 from mpinas.trial import folders, outcome
 
 RUNNERS: Mapping[str, str] = {"keras": "mpinas.trial.run", "fake": "mpinas.trial.fake"}
@@ -47,7 +47,6 @@ MESSAGE_BYTES = 65536
 DESCRIPTORS_IN_ORDER = 3
 BROKEN_CHARACTERS = 8000
 IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
-PR_SET_PDEATHSIG = 1
 
 FIRST_LINE = b"S"
 PROGRESS = b"P"
@@ -61,15 +60,6 @@ class Raised:
 
     name: str
     text: str
-
-
-def die_with_parent(parent_pid: int) -> None:
-    """Has the kernel kill this process when its parent ends; leaves at once if it is gone."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent_pid:
-        os._exit(1)
 
 
 def main(parent_pid: int, socket_fd: int, runner: str, quiet: bool) -> None:
