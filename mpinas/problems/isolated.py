@@ -8,7 +8,6 @@ child's environment says nothing of MPI.
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import json
 import os
@@ -27,6 +26,7 @@ from mpinas.environment import scrubbed
 from mpinas.errors import DataFault, fault
 from mpinas.problems.images import ARRAY_NAMES, Array
 from mpinas.problems.plausible import memory_bytes
+from mpinas.signals import STOP_SIGNALS, die_with_parent, let_signals_in
 
 _PROGRAM = """\
 import json, sys
@@ -36,7 +36,6 @@ from mpinas.problems.isolated import serve
 serve(*arguments)
 """
 _ENDED = "ended.json"
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +94,8 @@ def delivered(
 
 def _run_child(module: str, argument: str, folder: pathlib.Path, limits: Limits | None) -> str:
     """How the child ended, for people."""
-    orders = [sys.path, module, argument, str(folder), limits.processor_s if limits else None]
+    processor_s = limits.processor_s if limits else None
+    orders = [sys.path, module, argument, str(folder), os.getpid(), processor_s]
     try:
         ended = subprocess.run(
             [sys.executable, "-c", _PROGRAM, json.dumps(orders)],
@@ -145,12 +145,14 @@ def save_array(folder: str, name: str, array: Array) -> None:
         raise DataFault(_no_room(f"error={error.strerror or error}")) from error
 
 
-def serve(module: str, argument: str, folder: str, processor_s: int | None) -> None:
+def serve(
+    module: str, argument: str, folder: str, parent_pid: int, processor_s: int | None
+) -> None:
     """The child's whole life: ``deliver`` of the module, then a note of how it went.
 
     ``deliver`` returns names of classes, and raises DataFault. What it prints becomes error output.
     """
-    _become_a_child(processor_s)
+    _become_a_child(parent_pid, processor_s)
     ended: dict[str, Sequence[str]] = {"faults": (), "class_names": ()}
     try:
         ended["class_names"] = importlib.import_module(module).deliver(argument, folder)
@@ -163,9 +165,11 @@ def serve(module: str, argument: str, folder: str, processor_s: int | None) -> N
     os._exit(0)
 
 
-def _become_a_child(processor_s: int | None) -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def _become_a_child(parent_pid: int, processor_s: int | None) -> None:
+    die_with_parent(parent_pid)
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    let_signals_in()
     os.dup2(2, 1)
     if processor_s is not None:
         used = resource.getrusage(resource.RUSAGE_SELF)
