@@ -70,7 +70,7 @@ def read(tree: Tree, problem: ProblemConfig) -> ImageData:
         DataFault: files are missing or there twice, or one of them is faulty.
     """
     form, paths = _only(tree)
-    contents: dict[str, Batch] = {}
+    batches: dict[str, Batch] = {}
     names: tuple[str, ...] = ()
     faults: list[str] = []
     for path, content in tree.contents(paths):
@@ -79,20 +79,21 @@ def read(tree: Tree, problem: ProblemConfig) -> ImageData:
             if _base(path) == form.names:
                 names = form.read_names(content, form, where)
             else:
-                contents[_base(path)] = form.batch(content, form, where)
+                batches[path] = form.batch(content, form, where)
         except DataFault as error:
             faults += error.faults
-    faults += _label_faults(tree, contents, len(names) or form.classes)
+    faults += _label_faults(tree, batches, len(names) or form.classes)
     if faults:
         raise DataFault(*faults)
-    training = sorted(contents.keys() - {form.test}, key=lambda name: _number(form, name))
-    remarks = _remarks(form, training)
+    (test,) = (path for path in batches if _base(path) == form.test)
+    training = sorted(batches.keys() - {test}, key=lambda path: _number(form, path))
     arrays = {
-        "x_train": np.concatenate([contents[name][0] for name in training]),
-        "y_train": np.concatenate([contents[name][1] for name in training]),
-        "x_test": contents[form.test][0],
-        "y_test": contents[form.test][1],
+        "x_train": np.concatenate([batches[path][0] for path in training]),
+        "y_train": np.concatenate([batches[path][1] for path in training]),
+        "x_test": batches[test][0],
+        "y_test": batches[test][1],
     }
+    remarks = _remarks(form, [_base(path) for path in training])
     return checked(arrays, source=tree.source, class_names=names, remarks=remarks)
 
 
@@ -100,9 +101,9 @@ def _base(path: str) -> str:
     return pathlib.PurePosixPath(path).name
 
 
-def _number(form: _Form, name: str) -> tuple[int, str]:
-    match = form.training.fullmatch(name)
-    return int(match.group(1) or 0) if match else 0, name
+def _number(form: _Form, path: str) -> tuple[int, str]:
+    match = form.training.fullmatch(_base(path))
+    return int(match[1] or 0) if match else 0, path
 
 
 def _remarks(form: _Form, training: Sequence[str]) -> tuple[str, ...]:
@@ -143,10 +144,10 @@ def _only(tree: Tree) -> tuple[_Form, list[str]]:
     return form, paths
 
 
-def _label_faults(tree: Tree, contents: Mapping[str, Batch], classes: int) -> Iterator[str]:
-    for name, (_, labels) in sorted(contents.items()):
+def _label_faults(tree: Tree, batches: Mapping[str, Batch], classes: int) -> Iterator[str]:
+    for path, (_, labels) in batches.items():
         if labels.max() >= classes:
-            where = f"{tree.source}, file {name}"
+            where = f"{tree.source}, file {path}"
             allowed = f"Labels are 0 to {classes - 1}"
             yield fault(where, "labels outside the classes", f"label={labels.max()}", allowed)
 

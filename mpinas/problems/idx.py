@@ -22,10 +22,8 @@ import numpy as np
 from mpinas.config import ProblemConfig
 from mpinas.errors import DataFault, fault
 from mpinas.problems.images import ARRAY_NAMES, Array, ImageData, checked
+from mpinas.problems.plausible import size_faults
 from mpinas.problems.tree import Tree
-
-MOST_DEFLATED = 1032
-"""Times that more is smaller when deflated: 258 bytes cost at least two bits (RFC 1951)."""
 
 _NAME = re.compile(
     r"(?:emnist-[a-z]+-)?(train|t10k|test)-(images|labels)[-.]idx[13]-ubyte(?:\.gz)?"
@@ -103,27 +101,27 @@ def _array(content: bytes, axes: int, where: str) -> Array:
         return _unpacked(io.BytesIO(content), len(content), axes, where)
     try:
         with gzip.open(io.BytesIO(content)) as stream:
-            return _unpacked(stream, MOST_DEFLATED * len(content), axes, where)
+            return _unpacked(stream, len(content), axes, where)
     except (OSError, EOFError, zlib.error) as error:
         reason = str(error).splitlines() or [type(error).__name__]
         rule = "the gzip file is damaged"
         raise DataFault(fault(where, rule, f"error={reason[0]}", cure="Get it again")) from error
 
 
-def _unpacked(stream: BinaryIO | gzip.GzipFile, most: int, axes: int, where: str) -> Array:
-    """Args:
-    most: bytes that the stream can hold at most; nothing is allocated for more.
-    """
+def _unpacked(stream: BinaryIO | gzip.GzipFile, packed_bytes: int, axes: int, where: str) -> Array:
+    """Reads what the header promises and one byte more, as it comes: a lie takes no memory."""
     lengths = _lengths(stream.read(4 + 4 * axes), axes, where)
     wanted = math.prod(lengths)
-    if not 0 < wanted <= most:
-        raise DataFault(_wrong_size(where, lengths, f"at most {most}"))
+    if faults := list(size_faults(where, wanted, packed_bytes)):
+        raise DataFault(*faults)
     values = bytearray()
     while len(values) <= wanted and (part := stream.read(min(_PART_BYTES, wanted + 1))):
         values += part
-    if len(values) != wanted:
-        found = f"{len(values)}" if len(values) < wanted else f"more than {wanted}"
-        raise DataFault(_wrong_size(where, lengths, found))
+    if len(values) != wanted or not wanted:
+        found = f"{len(values)}" if len(values) <= wanted else f"more than {wanted}"
+        received = f"lengths={lengths}, values in the file={found}"
+        rule = "its size is not the one it declares"
+        raise DataFault(fault(where, rule, received, cure="Get it again"))
     return np.frombuffer(values, np.uint8).reshape(lengths)
 
 
@@ -133,8 +131,3 @@ def _lengths(header: bytes, axes: int, where: str) -> tuple[int, ...]:
         received = f"first bytes={header[:4].hex(' ')}"
         raise DataFault(fault(where, "not an IDX file of this kind", received, allowed))
     return struct.unpack(f">{axes}I", header[4:])
-
-
-def _wrong_size(where: str, lengths: tuple[int, ...], found: str) -> str:
-    received = f"lengths={lengths}, values in the file={found}"
-    return fault(where, "its size is not the one it declares", received, cure="Get it again")
