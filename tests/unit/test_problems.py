@@ -16,9 +16,11 @@ from mpinas.config import ProblemConfig
 from mpinas.errors import DataFault, UserMustChange
 from mpinas.problems import (
     PROBLEMS,
+    arrays,
     check_problem,
     check_problem_section,
     open_prepared,
+    plausible,
     prepare,
 )
 
@@ -186,6 +188,58 @@ def test_an_encrypted_file_is_named(tmp_path):
     file.write_bytes(content)
     (line,) = faults_of(file)
     assert "encrypted" in line
+
+
+def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch):
+    black = np.zeros((40, 250, 250), np.uint8)
+    file = save(tmp_path, x_train=black, x_test=black[:8])
+    assert load(file).x_train.shape == (40, 250, 250, 1)
+    monkeypatch.setattr(plausible, "UNSUSPICIOUS_BYTES", 1_000_000)
+    (line,) = faults_of(file)
+    assert line.startswith(f"{file}: it unpacks to far more than it holds.")
+    monkeypatch.setattr(plausible, "MOST_OF_MEMORY", 1e-6)
+    assert "its arrays are larger than can be read" in faults_of(file)[0]
+    noise = np.random.default_rng(0).integers(0, 256, (40, 6, 5), dtype=np.uint8)
+    load(save(tmp_path, x_train=noise))
+
+
+def test_an_array_that_says_it_is_larger_than_it_is_is_named(tmp_path):
+    file = tmp_path / "data.npz"
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in good_arrays().items():
+            buffer = io.BytesIO()
+            np.save(buffer, array)
+            content = buffer.getvalue()
+            lie = content.replace(b"(40, 6, 5)", b"(40, 6000000, 5)")
+            archive.writestr(f"{name}.npy", lie if name == "x_train" else content)
+    (line,) = faults_of(file)
+    assert line.startswith(f"{file}, array x_train: the array cannot be read.")
+
+
+def test_names_of_classes_stand_in_the_file_too(tmp_path):
+    assert load(save(tmp_path, class_names=np.array(["a", "b", "c", "ä"]))).class_names == (
+        "a",
+        "b",
+        "c",
+        "ä",
+    )
+    for names in (np.array(["a", "", "c", "d"]), np.arange(4)):
+        (line,) = faults_of(save(tmp_path, class_names=names))
+        assert "array class_names: the name of a class is no name" in line
+
+
+def test_what_is_taken_for_a_file_of_arrays(tmp_path):
+    file = save(tmp_path)
+    other_name = file.rename(tmp_path / "data.zip")
+    images = tmp_path / "images.zip"
+    with zipfile.ZipFile(images, "w") as archive:
+        archive.writestr("train/cat/1.png", "")
+        archive.writestr("train/cat/x_train.npy", "")
+    damaged = tmp_path / "damaged.npz"
+    damaged.write_bytes(b"PK\x03\x04")
+    taken = {path: arrays.recognises(path) for path in (other_name, images, damaged, tmp_path)}
+    assert list(taken.values()) == [True, False, True, False]
+    assert not arrays.recognises(tmp_path / "absent.npz")
 
 
 def test_an_archive_of_other_files_is_named(tmp_path):
