@@ -7,10 +7,9 @@ layer kind exist, is this tuner known) is not judged here; see ``config_file.Kno
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -23,7 +22,15 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from mpinas.config_values import DomainConfig, RangeDomain, Section, as_tuple, domain_form
+from mpinas.config_fake import FakeConfig
+from mpinas.config_values import (
+    DomainConfig,
+    RangeDomain,
+    Section,
+    as_tuple,
+    domain_form,
+    parse_walltime_s,
+)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Pixels = Annotated[int, Field(gt=0, le=4096)]
@@ -145,9 +152,18 @@ class HeadConfig(Section):
 
     reduce: Annotated[
         tuple[Literal["flatten", "global_average_pool"], ...], BeforeValidator(as_tuple)
-    ] = Field(default=("flatten", "global_average_pool"), min_length=1)
-    layers: int = Field(default=1, ge=0, le=8, description="dense layers before the logits")
-    units: DomainConfig = Field(default=RangeDomain(min=32, max=256))
+    ] = Field(
+        default=("flatten", "global_average_pool"),
+        min_length=1,
+        description="how a map becomes a vector; of several, blueprints choose",
+    )
+    layers: int = Field(
+        default=1, ge=0, le=8, description="dense layers before the logits, each with ReLU"
+    )
+    units: DomainConfig = Field(
+        default=RangeDomain(min=32, max=256),
+        description="of each of these layers: whole numbers from 1 to 65536",
+    )
 
 
 class SpaceConfig(Section):
@@ -157,70 +173,47 @@ class SpaceConfig(Section):
         min_length=1, description="searchable layer kinds with the domains of their parameters"
     )
     merge: Annotated[tuple[Literal["add", "concatenate"], ...], BeforeValidator(as_tuple)] = Field(
-        default=("add", "concatenate"), min_length=1
+        default=("add", "concatenate"),
+        min_length=1,
+        description="how several parents of a node become one tensor; of several, genomes choose",
     )
     head: HeadConfig = HeadConfig()
-    batch_norm: bool = Field(default=True, description="convolution, batch norm, ReLU")
-    max_module_layers: int = Field(default=4, ge=1, le=64)
-    max_blueprint_nodes: int = Field(default=6, ge=1, le=64)
-    max_parameters: int | None = Field(default=None, gt=0)
-    max_flops: int | None = Field(default=None, gt=0)
+    batch_norm: bool = Field(
+        default=True,
+        description="batch norm between each convolution or dense layer and its ReLU",
+    )
+    max_module_layers: int = Field(
+        default=4, ge=1, le=64, description="nodes of the largest module; each is a layer"
+    )
+    max_blueprint_nodes: int = Field(
+        default=6, ge=1, le=64, description="nodes of the largest blueprint; each becomes a module"
+    )
+    max_parameters: int | None = Field(
+        default=None,
+        gt=0,
+        description="weights of the largest network that is trained; larger ones are infeasible; "
+        "null: no limit",
+    )
+    max_flops: int | None = Field(
+        default=None,
+        gt=0,
+        description="2 x multiply-adds for one image of the largest network; null: no limit",
+    )
     max_activation_mb: float | None = Field(
-        default=None, gt=0, description="of one training batch, all layer outputs in float32"
+        default=None,
+        gt=0,
+        description="of one training batch, all layer outputs in float32; null: no limit",
     )
 
 
 class TunerConfig(Section):
     """What every tuner has; each tuner adds keys of its own in ``tuners/<name>.py``."""
 
-    name: str
-    generations: int = Field(gt=0)
-    individuals: int = Field(gt=0, description="networks trained in each generation")
-
-
-FailureKind = Literal[
-    "raise",
-    "exit",
-    "os_exit",
-    "segfault",
-    "kill",
-    "memory",
-    "hang",
-    "nan",
-    "unserialisable",
-]
-FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
-"""In the order in which their odds are added up."""
-
-
-class FakeSeconds(Section):
-    """How long a fake trial sleeps: log-normal, seeded by the trial."""
-
-    mean: float = Field(default=0.0, ge=0)
-    sigma: float = Field(default=0.0, ge=0, description="of the logarithm; 0 for always the mean")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _a_number_is_the_mean(cls, value: Any) -> Any:
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return {"mean": value} if is_number else value
-
-
-class FakeConfig(Section):
-    """Trials without Keras: for trying job scripts, for tests and benchmarks."""
-
-    seconds: FakeSeconds = FakeSeconds()
-    failures: dict[FailureKind, Annotated[float, Field(ge=0, le=1)]] = Field(
-        default={}, description="odds of each kind of failure; their sum is at most 1"
+    name: str = Field(description="the tuner")
+    generations: int = Field(
+        gt=0, description="rounds of proposing, trying and learning; may be raised later"
     )
-
-    @field_validator("failures")
-    @classmethod
-    def _odds(cls, failures: dict[FailureKind, float]) -> dict[FailureKind, float]:
-        total = sum(failures.values())
-        if total > 1 + 1e-9:
-            raise ValueError(f"the odds add up to at most 1. Received: sum={total:g}")
-        return failures
+    individuals: int = Field(gt=0, description="networks trained in each generation")
 
 
 LearningRate = Annotated[float, Field(gt=0)]
@@ -230,10 +223,14 @@ LearningRates = Annotated[tuple[LearningRate, ...], Field(min_length=1), BeforeV
 class TrialConfig(Section):
     """One trial. All of it defines the search."""
 
-    runner: Literal["keras", "fake"] = "keras"
-    epochs: int = Field(default=5, gt=0)
-    batch_size: int = Field(default=128, gt=0)
-    optimizer: Literal["adam", "sgd", "rmsprop", "adamw", "nadam"] = "adam"
+    runner: Literal["keras", "fake"] = Field(
+        default="keras", description="fake: nothing is trained, fitness follows from the network"
+    )
+    epochs: int = Field(default=5, gt=0, description="of training")
+    batch_size: int = Field(default=128, gt=0, description="images in one step of the optimizer")
+    optimizer: Literal["adam", "sgd", "rmsprop", "adamw", "nadam"] = Field(
+        default="adam", description="Keras's, with its defaults; sgd with Nesterov momentum 0.9"
+    )
     learning_rate: Annotated[
         Annotated[RangeDomain, Tag("range")]
         | Annotated[LearningRates, Tag("choices")]
@@ -247,19 +244,28 @@ class TrialConfig(Section):
         default="last", description="validation accuracy after the last or in the best epoch"
     )
     threads: int = Field(default=1, gt=0, description="of each trial; part of what is searched")
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = Field(
+        default="float32", description="Keras's dtype policy; mixed ones gain on a GPU only"
+    )
     jit_compile: bool = Field(default=False, description="XLA, on a GPU only")
-    steps_per_execution: int = Field(default=8, gt=0)
+    steps_per_execution: int = Field(
+        default=8, gt=0, description="training steps between two looks of Python at the device"
+    )
     deterministic: bool = Field(
         default=False, description="deterministic kernels; changes figures on a CPU too"
     )
-    time_limit_s: float | None = Field(default=None, gt=0)
+    time_limit_s: float | None = Field(
+        default=None, gt=0, description="a trial that takes longer has failed; null: no limit"
+    )
     memory_limit_mb: float | None = Field(
         default=None,
         gt=0,
-        description="own memory of a trial, TensorFlow's 0.3 GB included, mapped data not",
+        description="own memory of a trial, TensorFlow's 0.3 GB included, mapped data not; "
+        "null: no limit",
     )
-    save_weights: Literal["none", "best", "last_generation"] = "none"
+    save_weights: Literal["none", "best", "last_generation"] = Field(
+        default="none", description="of which trials trained weights are kept in the run directory"
+    )
     fake: FakeConfig = FakeConfig()
 
     @field_validator("learning_rate")
@@ -270,6 +276,11 @@ class TrialConfig(Section):
         if isinstance(rate, RangeDomain) and rate.min <= 0:
             raise ValueError(f"learning_rate must be above 0. Received: min={rate.min}")
         return rate
+
+
+def _or_whole_minutes(schema: dict[str, Any]) -> None:
+    """A number is one in YAML, and becomes a text here."""
+    schema["anyOf"].append({"type": "integer", "exclusiveMinimum": 0})
 
 
 class RunSettings(Section):
@@ -284,13 +295,18 @@ class RunSettings(Section):
     )
     walltime: str | None = Field(
         default=None,
+        json_schema_extra=_or_whole_minutes,
         description="minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS, as Slurm reads them; "
         "no trial is started that would end after it",
     )
     grace_s: float = Field(default=30.0, ge=0, description="time for an orderly end")
-    gpu_binding: Literal["auto", "env", "none"] = "auto"
-    gpus: int | None = Field(default=None, ge=0, description="a node; None: what is visible")
-    workers_per_gpu: int = Field(default=1, gt=0)
+    gpu_binding: Literal["auto", "env", "none"] = Field(
+        default="auto",
+        description="auto: each worker has a GPU of its own; env: the launcher has seen to that; "
+        "none: nothing is changed",
+    )
+    gpus: int | None = Field(default=None, ge=0, description="of a node; null: what is visible")
+    workers_per_gpu: int = Field(default=1, gt=0, description="how many workers may share a GPU")
     heartbeat_s: float = Field(default=10.0, gt=0, description="between signs of life on disk")
 
     @field_validator("walltime", mode="before")
@@ -304,43 +320,29 @@ class RunSettings(Section):
         return text
 
 
+class ComparisonConfig(Section):
+    """Many runs beside each other. Nothing here changes what one run finds."""
+
+    experiments: int = Field(
+        default=5,
+        gt=0,
+        description="pairs of searches, each pair from starting populations of its own",
+    )
+
+
 class RunConfig(Section):
     """One search, complete."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="of the run; without --out its directory is runs/<name>",
+    )
+    seed: int = Field(
+        default=0, ge=0, lt=2**63, description="everything that is drawn follows from it"
+    )
     problem: ProblemConfig
     space: SpaceConfig
     tuner: SerializeAsAny[TunerConfig]
     trial: TrialConfig = TrialConfig()
     run: RunSettings = RunSettings()
-
-
-_WALLTIMES = (
-    r"(?P<minutes>N)(?::(?P<seconds>N))?",
-    r"(?P<hours>N):(?P<minutes>N):(?P<seconds>N)",
-    r"(?P<days>N)-(?P<hours>N)(?::(?P<minutes>N)(?::(?P<seconds>N))?)?",
-)
-_UNITS_S = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
-
-
-def parse_walltime_s(text: str) -> float:
-    """Seconds of minutes, ``MM:SS``, ``HH:MM:SS``, ``D-HH``, ``D-HH:MM`` or ``D-HH:MM:SS``.
-
-    These are the forms of Slurm's ``--time``, with at most six digits a part.
-
-    Raises:
-        ValueError: it is none of these, or no time at all.
-    """
-    received = f"Received: walltime={text if len(text) <= 40 else text[:37] + '...'}"
-    for form in _WALLTIMES:
-        if match := re.fullmatch(form.replace("N", "[0-9]{1,6}"), text):
-            parts = match.groupdict()
-            total_s = sum(int(parts.get(unit) or 0) * unit_s for unit, unit_s in _UNITS_S.items())
-            if total_s == 0:
-                raise ValueError(f"walltime must be above 0. {received}")
-            return float(total_s)
-    raise ValueError(
-        "walltime is minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS, at most six digits "
-        f"a part. {received}"
-    )
+    comparison: ComparisonConfig = ComparisonConfig()

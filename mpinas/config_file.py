@@ -8,7 +8,7 @@ key. What YAML means here stands in ``config_yaml.py``.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from mpinas.config import (
+    ComparisonConfig,
     ProblemConfig,
     RunConfig,
     RunSettings,
@@ -25,11 +26,23 @@ from mpinas.config import (
     TunerConfig,
 )
 from mpinas.config_faults import KeyFault, describe_errors, dotted, names_value_of
+from mpinas.config_values import SearchableLayer
 from mpinas.config_yaml import MOST_DEPTH, NotYaml, dump_yaml, parse_value, parse_yaml
 from mpinas.errors import ConfigurationFaults, fault, unknown_name
 
 Check = Callable[[Any], Iterator[str]]
 Steps = tuple[str | int, ...]
+
+NOT_DEFINING = (
+    "name",
+    "run",
+    "comparison",
+    "tuner.generations",
+    "problem.path",
+    "problem.stage",
+    "problem.skip_unreadable",
+)
+"""Sections and keys that do not define a search: they may change when a run goes on."""
 
 UNKNOWN_SPACE: Mapping[str, Any] = MappingProxyType({})
 """Stands for a space whose name has been told to be unknown."""
@@ -42,11 +55,15 @@ class Knowledge:
     Attributes:
         tuners: configuration model of each tuner, by name.
         spaces: search spaces that can be called by name.
+        problems: names of the data sets.
+        layers: searchable layer kinds, by name.
         checks: section name -> what yields a line for each further fault of a valid section.
     """
 
     tuners: Mapping[str, type[TunerConfig]]
     spaces: Mapping[str, Any] = field(default_factory=dict)
+    problems: Collection[str] = ()
+    layers: Mapping[str, SearchableLayer] = field(default_factory=dict)
     checks: Mapping[str, Check] = field(default_factory=dict)
 
 
@@ -71,6 +88,19 @@ def load_config(path: Path, overrides: Sequence[str], knowledge: Knowledge) -> R
     return config
 
 
+def load_problem(raw: Mapping[str, Any], knowledge: Knowledge) -> ProblemConfig:
+    """A ``problem`` section alone.
+
+    Raises:
+        ConfigurationFaults: all that is wrong, one line each.
+    """
+    check = {"problem": knowledge.checks["problem"]}
+    problem, faults = _validate_section(ProblemConfig, "problem", raw, check)
+    if not isinstance(problem, ProblemConfig):
+        raise ConfigurationFaults(*faults)
+    return problem
+
+
 def dump_config(config: RunConfig) -> str:
     """The resolved configuration as YAML, every default written out; loads back equal."""
     return dump_yaml(config.model_dump(mode="json"))
@@ -79,8 +109,7 @@ def dump_config(config: RunConfig) -> str:
 def differing_keys(one: RunConfig, other: RunConfig) -> list[str]:
     """Dotted keys in which two configurations define different searches, with both values.
 
-    The name, the ``run`` section and the number of generations do not define a search; neither
-    does where the data stand or how they are read, only what they are.
+    ``NOT_DEFINING`` does not count: the data are told by their checksum, not by their path.
     """
     first, second = (_flat(_defining(config)) for config in (one, other))
     return [
@@ -91,10 +120,10 @@ def differing_keys(one: RunConfig, other: RunConfig) -> list[str]:
 
 
 def _defining(config: RunConfig) -> dict[str, Any]:
-    plain = config.model_dump(mode="json", exclude={"name", "run"})
-    del plain["tuner"]["generations"]
-    for key in ("path", "stage", "skip_unreadable"):
-        del plain["problem"][key]
+    plain = config.model_dump(mode="json")
+    for key in NOT_DEFINING:
+        section, _, last = key.rpartition(".")
+        del (plain[section] if section else plain)[last]
     return plain
 
 
@@ -171,6 +200,7 @@ def _validate(raw: dict[str, Any], knowledge: Knowledge) -> tuple[RunConfig | No
         "space": SpaceConfig,
         "trial": TrialConfig,
         "run": RunSettings,
+        "comparison": ComparisonConfig,
     }
     faults: list[str] = []
     tuner = raw.get("tuner")

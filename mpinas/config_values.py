@@ -6,8 +6,9 @@ Comes in: plain values, as ``config_yaml.py`` reads them. Comes out: frozen mode
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import (
     BaseModel,
@@ -35,10 +36,16 @@ class RangeDomain(Section):
     ``scale: log`` draws evenly in the logarithm; ``step`` keeps to ``min + k * step``.
     """
 
-    min: int | float
-    max: int | float
-    step: int | float | None = Field(default=None, gt=0)
-    scale: Literal["linear", "log"] = "linear"
+    min: int | float = Field(description="the lowest value")
+    max: int | float = Field(description="the highest value")
+    step: int | float | None = Field(
+        default=None,
+        gt=0,
+        description="between neighbouring values; null: 1 where min and max are whole, else none",
+    )
+    scale: Literal["linear", "log"] = Field(
+        default="linear", description="log: drawn and moved evenly in the logarithm"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -79,6 +86,46 @@ def domain_form(value: Any) -> str | None:
     return "value" if isinstance(value, (bool, int, float, str)) else None
 
 
+class ParameterLimits(Protocol):
+    """What one parameter of a searchable layer may be."""
+
+    @property
+    def description(self) -> str:
+        """For people."""
+
+    @property
+    def low(self) -> float | None:
+        """The lowest number; None for a choice."""
+
+    @property
+    def high(self) -> float | None:
+        """The highest number; None for a choice."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether numbers are whole."""
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """Of a choice."""
+
+    @property
+    def fixed(self) -> Any:
+        """The value where nothing is said; None: a domain has to be given."""
+
+
+class SearchableLayer(Protocol):
+    """What a configuration may say about a layer kind; ``space/layers.py`` has them."""
+
+    @property
+    def description(self) -> str:
+        """For people."""
+
+    @property
+    def parameters(self) -> Mapping[str, ParameterLimits]:
+        """By name."""
+
+
 DomainConfig = Annotated[
     Annotated[RangeDomain, Tag("range")]
     | Annotated[ChoiceDomain, Tag("choices")]
@@ -86,3 +133,32 @@ DomainConfig = Annotated[
     Discriminator(domain_form),
 ]
 """A range, a list to choose from, or a single fixed value."""
+
+_WALLTIMES = (
+    r"(?P<minutes>N)(?::(?P<seconds>N))?",
+    r"(?P<hours>N):(?P<minutes>N):(?P<seconds>N)",
+    r"(?P<days>N)-(?P<hours>N)(?::(?P<minutes>N)(?::(?P<seconds>N))?)?",
+)
+_UNITS_S = {"days": 86_400, "hours": 3_600, "minutes": 60, "seconds": 1}
+
+
+def parse_walltime_s(text: str) -> float:
+    """Seconds of minutes, ``MM:SS``, ``HH:MM:SS``, ``D-HH``, ``D-HH:MM`` or ``D-HH:MM:SS``.
+
+    These are the forms of Slurm's ``--time``, with at most six digits a part.
+
+    Raises:
+        ValueError: it is none of these, or no time at all.
+    """
+    received = f"Received: walltime={text if len(text) <= 40 else text[:37] + '...'}"
+    for form in _WALLTIMES:
+        if match := re.fullmatch(form.replace("N", "[0-9]{1,6}"), text):
+            parts = match.groupdict()
+            total_s = sum(int(parts.get(unit) or 0) * unit_s for unit, unit_s in _UNITS_S.items())
+            if total_s == 0:
+                raise ValueError(f"walltime must be above 0. {received}")
+            return float(total_s)
+    raise ValueError(
+        "walltime is minutes, MM:SS, HH:MM:SS, D-HH, D-HH:MM or D-HH:MM:SS, at most six digits "
+        f"a part. {received}"
+    )

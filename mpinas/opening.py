@@ -20,6 +20,7 @@ from mpinas.config_file import Knowledge, differing_keys, dump_config, load_conf
 from mpinas.errors import RunDirectoryFault, fault
 from mpinas.ownership import refuse_if_owned
 from mpinas.problems import (
+    PROBLEMS,
     PreparedProblem,
     check_problem,
     check_problem_section,
@@ -30,6 +31,7 @@ from mpinas.problems import (
 from mpinas.records import ProblemSpec
 from mpinas.run_directory import RunDirectory, create_run_directory, write_whole
 from mpinas.search import Setting
+from mpinas.space.layers import LAYERS
 from mpinas.space.presets import SPACES
 from mpinas.space.search_space import build_space, check_space
 from mpinas.tuners import TUNERS
@@ -40,6 +42,8 @@ logger = logging.getLogger(__name__)
 KNOWLEDGE = Knowledge(
     tuners={name: entry.config for name, entry in TUNERS.items()},
     spaces=SPACES,
+    problems=PROBLEMS,
+    layers={kind: row.gene for kind, row in LAYERS.items() if row.gene is not None},
     checks={"space": check_space, "problem": check_problem_section},
 )
 

@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mpinas.clock import Clock
-from mpinas.config import RunConfig, parse_walltime_s
+from mpinas.config import RunConfig
 from mpinas.config_file import dump_config
+from mpinas.config_values import parse_walltime_s
 from mpinas.dispatch.base import Executor
 from mpinas.monitor import Monitor
 from mpinas.opening import (

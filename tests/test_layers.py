@@ -22,9 +22,12 @@ PACKAGE = Path(mpinas.__file__).parent
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors", "files", "signals", "environment"),
     ("config_values", "records"),
+    ("config_fake",),
     ("config",),
     ("config_faults", "config_yaml"),
     ("config_file", "streams", "clock"),
+    ("config_schema",),
+    ("config_reference",),
     ("problems",),
     ("space",),
     ("evolution",),

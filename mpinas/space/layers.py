@@ -39,12 +39,14 @@ class GeneParameter:
     """A parameter that a gene of a searchable kind holds.
 
     Attributes:
+        description: what it is, for people.
         low, high: range of a number; both None for a choice.
         values: allowed values of a choice.
         whole: the number is an int.
         fixed: the value where the search space does not mention it; None: it must.
     """
 
+    description: str = ""
     low: float | None = None
     high: float | None = None
     values: tuple[ParameterValue, ...] = ()
@@ -57,6 +59,7 @@ class Gene:
     """What makes a kind searchable.
 
     Attributes:
+        description: what it builds, for people.
         parameters: what the gene holds, by name.
         reads: what it needs as input: ``map``, ``vector`` or ``any``.
         chain: gene parameters, input shape (of the map it reads), whether batch norm is on ->
@@ -65,6 +68,7 @@ class Gene:
             along until ``follow`` calls for them.
     """
 
+    description: str
     parameters: Mapping[str, GeneParameter]
     reads: Literal["map", "vector", "any"]
     chain: Callable[[Parameters, Shape, bool], tuple[Step, ...]]
@@ -281,27 +285,53 @@ def _identity_chain(gene: Parameters, shape: Shape, batch_norm: bool) -> tuple[S
 
 
 _CONV2D_GENE = Gene(
+    description="Convolution with stride 1 and the size of its input, batch norm, ReLU, then what "
+    "`follow` says. Kernels and pools are cut to the size of the map.",
     parameters={
-        "filters": GeneParameter(low=1, high=8192, whole=True),
-        "kernel_size": GeneParameter(low=1, high=255, whole=True),
-        "follow": GeneParameter(values=("none", "max_pool", "dropout"), fixed="none"),
-        "pool_size": GeneParameter(low=2, high=16, whole=True, fixed=2),
-        "rate": GeneParameter(low=0.0, high=0.95, fixed=0.0),
+        "filters": GeneParameter(
+            description="number of output channels", low=1, high=8192, whole=True
+        ),
+        "kernel_size": GeneParameter(
+            description="height and width of the kernel", low=1, high=255, whole=True
+        ),
+        "follow": GeneParameter(
+            description="what follows the ReLU",
+            values=("none", "max_pool", "dropout"),
+            fixed="none",
+        ),
+        "pool_size": GeneParameter(
+            description="window and stride of the max-pooling", low=2, high=16, whole=True, fixed=2
+        ),
+        "rate": GeneParameter(
+            description="share of values that the dropout leaves out", low=0.0, high=0.95, fixed=0.0
+        ),
     },
     reads="map",
     chain=_conv2d_chain,
     active=_conv2d_active,
 )
 _DENSE_GENE = Gene(
+    description="Dense layer, batch norm, ReLU, dropout. Maps become vectors before it.",
     parameters={
-        "units": GeneParameter(low=1, high=65536, whole=True),
-        "rate": GeneParameter(low=0.0, high=0.95, fixed=0.0),
+        "units": GeneParameter(description="number of outputs", low=1, high=65536, whole=True),
+        "rate": GeneParameter(
+            description="share of values that the dropout leaves out; 0: no dropout",
+            low=0.0,
+            high=0.95,
+            fixed=0.0,
+        ),
     },
     reads="vector",
     chain=_dense_chain,
     active=_dense_active,
 )
-_IDENTITY_GENE = Gene(parameters={}, reads="any", chain=_identity_chain, active=_identity_active)
+_IDENTITY_GENE = Gene(
+    description="Nothing: what comes in goes out. Lets a module skip a layer.",
+    parameters={},
+    reads="any",
+    chain=_identity_chain,
+    active=_identity_active,
+)
 
 LAYERS: Mapping[str, LayerKind] = {
     "input": LayerKind(parameters=("shape",), shape=_input_shape, channels=Channels.NEW),

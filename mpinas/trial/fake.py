@@ -22,7 +22,7 @@ from numpy.random import SeedSequence, default_rng
 
 from mpinas import __version__
 from mpinas.assembly.shapes import network_costs, network_widths
-from mpinas.config import FAILURE_KINDS
+from mpinas.config_fake import FAILURE_KINDS
 from mpinas.errors import Infeasible
 from mpinas.records import (
     Curves,

@@ -18,11 +18,17 @@ class MutationOdds(Section):
     no operator with odds above 0 can change anything, the child is a clone of its parent.
     """
 
-    add_node: float = Field(default=0.15, ge=0)
-    add_connection: float = Field(default=0.1, ge=0, description="or enable a disabled one")
-    remove_node: float = Field(default=0.1, ge=0)
-    remove_connection: float = Field(default=0.08, ge=0)
-    perturb_hyperparameter: float = Field(default=0.1, ge=0)
+    add_node: float = Field(default=0.15, ge=0, description="a node in the middle of a connection")
+    add_connection: float = Field(
+        default=0.1, ge=0, description="a new one, or enable a disabled one"
+    )
+    remove_node: float = Field(default=0.1, ge=0, description="its neighbours are connected where they hung on it")
+    remove_connection: float = Field(
+        default=0.08, ge=0, description="never one that a node's only way depends on"
+    )
+    perturb_hyperparameter: float = Field(
+        default=0.1, ge=0, description="of the whole genome: merge; of a blueprint also learning rate and head"
+    )
 
     @model_validator(mode="after")
     def _something_can_happen(self) -> Self:
@@ -35,14 +41,16 @@ class MutationOdds(Section):
 class ModuleMutationOdds(MutationOdds):
     """Odds of a module's operators."""
 
-    change_layer_kind: float = Field(default=0.1, ge=0)
-    perturb_layer: float = Field(default=0.5, ge=0)
+    change_layer_kind: float = Field(default=0.1, ge=0, description="draw the layer kind of one node anew")
+    perturb_layer: float = Field(default=0.5, ge=0, description="move one parameter of one layer")
 
 
 class BlueprintMutationOdds(MutationOdds):
     """Odds of a blueprint's operators."""
 
-    change_species: float = Field(default=0.35, ge=0)
+    change_species: float = Field(
+        default=0.35, ge=0, description="point one node to another module species"
+    )
 
 
 SPECIES_ELITISM = (
@@ -118,6 +126,8 @@ class BlueprintsConfig(PopulationConfig):
 class CoDeepNeatConfig(TunerConfig):
     """The section ``tuner`` with ``name: codeepneat``."""
 
-    name: Literal["codeepneat"] = "codeepneat"
+    name: Literal["codeepneat"] = Field(
+        default="codeepneat", description="blueprints and modules that evolve"
+    )
     modules: ModulesConfig = ModulesConfig()
     blueprints: BlueprintsConfig = BlueprintsConfig()

@@ -39,7 +39,9 @@ class RandomSearchConfig(TunerConfig):
     the baseline of a configuration is one key away from it.
     """
 
-    name: Literal["random_search"] = "random_search"
+    name: Literal["random_search"] = Field(
+        default="random_search", description="every network drawn afresh: the baseline"
+    )
     modules: ModulesConfig | None = Field(default=None, exclude=True, description="ignored")
     blueprints: BlueprintsConfig | None = Field(default=None, exclude=True, description="ignored")
 

@@ -14,7 +14,7 @@ import mpi_launcher
 import pytest
 from searching import config_file
 
-from mpinas.config import FAILURE_KINDS
+from mpinas.config_fake import FAILURE_KINDS
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
 

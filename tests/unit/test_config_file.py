@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from searching import FAKE_SEARCH, config_file, config_of
 
-from mpinas.config import parse_walltime_s
 from mpinas.config_file import differing_keys, dump_config, load_config
+from mpinas.config_values import parse_walltime_s
 from mpinas.errors import ConfigurationFaults
 from mpinas.opening import KNOWLEDGE
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from handmade import CONV2D, fake_spec, network
 
-from mpinas.config import FAILURE_KINDS
+from mpinas.config_fake import FAILURE_KINDS
 from mpinas.records import Failure, LayerSpec, NetworkSpec, Progress, TrialStatus
 from mpinas.trial.fake import (
     TRAITS,
