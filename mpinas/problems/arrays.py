@@ -1,7 +1,7 @@
 """Loader ``arrays``: one file with x_train, y_train, x_test, y_test and perhaps class_names.
 
 It is a ``.npz`` as Keras writes them (its ``mnist.npz`` is one), of which nothing is ever
-unpickled, or an HDF5 file (see ``hdf5.py``). Which one it is, is told from the first bytes.
+unpickled, an HDF5 file (see ``hdf5.py``) or a prepared one. Which it is, the first bytes tell.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from mpinas.errors import DataFault, fault
 from mpinas.problems import hdf5
 from mpinas.problems.images import ARRAY_NAMES, Array, ImageData, checked
 from mpinas.problems.plausible import class_names, size_faults
+from mpinas.problems.prepared import is_prepared, open_prepared
 
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 _NPY_START = b"\x93NUMPY"
@@ -67,6 +68,8 @@ def read(file: pathlib.Path) -> ImageData:
     if not is_file:
         cure = "Set problem.path to a .npz or HDF5 file with " + ", ".join(ARRAY_NAMES)
         raise DataFault(fault(str(file), "no such file", f"problem.path={file}", cure=cure))
+    if is_prepared(file):
+        return _read_prepared(file)
     if is_hdf5:
         return hdf5.read(file)
     if not start.startswith(_ZIP_STARTS):
@@ -83,6 +86,13 @@ def _what_begins_with(start: bytes) -> str:
     if start == _NPY_START:
         return "a single array"
     return "something else than a zip archive" if start else "an empty file"
+
+
+def _read_prepared(file: pathlib.Path) -> ImageData:
+    """HDF5 files of our own have a checksum, so that no damage goes unnoticed."""
+    problem = open_prepared(file, verify=True)
+    arrays = {name: getattr(problem, name) for name in ARRAY_NAMES}
+    return checked(arrays, source=str(file), class_names=problem.class_names)
 
 
 def _read_npz(file: pathlib.Path) -> ImageData:

@@ -1,7 +1,7 @@
 """Any HDF5 file with x_train, y_train, x_test, y_test, and perhaps class_names, at its top.
 
 On damaged metadata the HDF5 library may loop for ever or end the process, so it sees the file in a
-child process only. Prepared files can be read like this too; trials map them instead.
+child process only.
 """
 
 from __future__ import annotations

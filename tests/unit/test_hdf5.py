@@ -73,6 +73,15 @@ def test_a_prepared_file_is_a_data_file_too(tmp_path):
     assert again.class_names == data.class_names
 
 
+def test_one_wrong_bit_of_a_prepared_file_is_noticed(tmp_path):
+    file = tmp_path / "prepared.h5"
+    write_prepared(load(save(tmp_path)), file)
+    content = bytearray(file.read_bytes())
+    content[content.index(ARRAYS["x_train"].tobytes()) + 5] ^= 1
+    file.write_bytes(content)
+    assert "does not match its checksum" in fault_of(file)
+
+
 @pytest.mark.parametrize("dtype", ["S9", h5py.string_dtype()], ids=str)
 def test_names_of_classes(tmp_path, dtype):
     file = save(tmp_path)
