@@ -19,6 +19,8 @@ from rich.console import Console
 
 from mpinas import __version__
 from mpinas.config import RunConfig
+from mpinas.config_reference import reference
+from mpinas.config_schema import json_schema
 from mpinas.dispatch import launch, mpi
 from mpinas.dispatch.base import Executor
 from mpinas.dispatch.local import LocalExecutor
@@ -122,6 +124,23 @@ def show(run_directory: Path, as_json: bool) -> None:
         return
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     console.print(render(view))
+
+
+@main.group("config")
+def config_group() -> None:
+    """What a configuration may say: for editors, and for people."""
+
+
+@config_group.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema of a configuration file."""
+    click.echo(json.dumps(json_schema(KNOWLEDGE), indent=2))
+
+
+@config_group.command("reference")
+def config_reference() -> None:
+    """Print the page on all keys, docs/configuration.md."""
+    click.echo(reference(KNOWLEDGE), nl=False)
 
 
 def _with_options(overrides: Sequence[str], **options: Any) -> tuple[str, ...]:

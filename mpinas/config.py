@@ -71,13 +71,13 @@ class ProblemConfig(Section):
     """What is learned."""
 
     name: str = Field(
-        description="digits, mnist, fashion_mnist, cifar10, cifar100, tiny_imagenet; or your own: "
-        "images (a folder or archive), arrays (a .npz or HDF5 file), python (a function of yours)"
+        description="a standard data set, or your own: images (a folder or an archive), arrays (a "
+        ".npz or HDF5 file), python (a function of yours)"
     )
     path: str | None = Field(
         default=None,
         description="a prepared file, or the data themselves; null: what `prepare` wrote, "
-        "data/<name>.h5; of python: file.py:function",
+        "`data/<name>.h5`; of python: `file.py:function`",
     )
     classes: int | None = Field(
         default=None, ge=2, description="use only the first so many classes; null: all"
@@ -170,7 +170,7 @@ class SpaceConfig(Section):
     """What may be built."""
 
     layers: dict[str, dict[str, DomainConfig]] = Field(
-        min_length=1, description="searchable layer kinds with the domains of their parameters"
+        min_length=1, description="Searchable layer kinds, each with the domains of its parameters."
     )
     merge: Annotated[tuple[Literal["add", "concatenate"], ...], BeforeValidator(as_tuple)] = Field(
         default=("add", "concatenate"),
@@ -335,7 +335,7 @@ class RunConfig(Section):
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
-        description="of the run; without --out its directory is runs/<name>",
+        description="of the run; without --out its directory is `runs/<name>`",
     )
     seed: int = Field(
         default=0, ge=0, lt=2**63, description="everything that is drawn follows from it"

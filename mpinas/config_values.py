@@ -30,6 +30,11 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+def _above_0_or_null(schema: dict[str, Any]) -> None:
+    """What pydantic has no words for: a limit on a union."""
+    schema["anyOf"] = [{"type": "number", "exclusiveMinimum": 0}, {"type": "null"}]
+
+
 class RangeDomain(Section):
     """Numbers from ``min`` to ``max``, both included. Whole numbers if all of it is whole.
 
@@ -41,6 +46,7 @@ class RangeDomain(Section):
     step: int | float | None = Field(
         default=None,
         gt=0,
+        json_schema_extra=_above_0_or_null,
         description="between neighbouring values; null: 1 where min and max are whole, else none",
     )
     scale: Literal["linear", "log"] = Field(

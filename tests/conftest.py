@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--soak", action="store_true", help="run the whole soak, not only its seeded sample"
     )
+    parser.addoption(
+        "--update-golden", action="store_true", help="write the committed files that tests compare"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -22,6 +26,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.relative_to(root).parts[0]
         if folder in _MARKS_OF_FOLDERS:
             item.add_marker(_MARKS_OF_FOLDERS[folder])
+
+
+@pytest.fixture
+def golden(pytestconfig: pytest.Config) -> Callable[[Path, str], None]:
+    """Compares a committed file with what it has to be; with ``--update-golden``, writes it."""
+
+    def compare(file: Path, text: str) -> None:
+        if pytestconfig.getoption("--update-golden"):
+            file.write_text(text, encoding="utf-8")
+        assert file.read_text(encoding="utf-8") == text, f"{file.name}: pytest --update-golden"
+
+    return compare
 
 
 @pytest.fixture

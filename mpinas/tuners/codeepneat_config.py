@@ -39,14 +39,14 @@ class MutationOdds(Section):
 
 
 class ModuleMutationOdds(MutationOdds):
-    """Odds of a module's operators."""
+    """Odds of a module's operators: shares of their sum, 0 for never."""
 
     change_layer_kind: float = Field(default=0.1, ge=0, description="draw the layer kind of one node anew")
     perturb_layer: float = Field(default=0.5, ge=0, description="move one parameter of one layer")
 
 
 class BlueprintMutationOdds(MutationOdds):
-    """Odds of a blueprint's operators."""
+    """Odds of a blueprint's operators: shares of their sum, 0 for never."""
 
     change_species: float = Field(
         default=0.35, ge=0, description="point one node to another module species"
