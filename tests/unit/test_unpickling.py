@@ -187,6 +187,7 @@ def test_other_values_are_refused(value, protocol):
     fault_of(pickle.dumps([value], protocol=protocol))
 
 
+@pytest.mark.filterwarnings("ignore:invalid escape sequence")
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_every_cut_and_every_flipped_bit_is_a_value_or_a_fault(protocol):
     value = {b"data": ARRAYS["images"][:2, :40], "labels": [1, 2, 300], "n": (b"\x80", None, 0.5)}
