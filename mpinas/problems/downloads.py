@@ -189,7 +189,9 @@ def _checked(one: Download, cure: str) -> Iterator[bytes]:
 
 def _received(one: Download, cure: str) -> Iterator[bytes]:
     try:
-        with urllib.request.urlopen(one.address, timeout=TIMEOUT_S) as response:
+        # Not urlopen, which keeps to the proxies of its first call.
+        opener = urllib.request.build_opener()
+        with opener.open(one.address, timeout=TIMEOUT_S) as response:
             while part := response.read(_PART_BYTES):
                 yield part
     # A proxy's address that is none ends in a ValueError.

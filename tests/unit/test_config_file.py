@@ -198,6 +198,11 @@ def test_the_resolved_configuration_loads_back_equal(tmp_path, tuner):
     [
         ("name=other", False),
         ("run.workers=7", False),
+        ("comparison.experiments=9", False),
+        ("problem.path=/elsewhere", False),
+        ("problem.stage=true", False),
+        ("problem.augment.copies=3", True),
+        ("problem.classes=5", True),
         ("run.walltime=01:00:00", False),
         ("tuner.generations=9", False),
         ("seed=6", True),

@@ -189,7 +189,7 @@ def test_closed_port(server, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("proxy", ["http://127.0.0.1:port", "nonsense://", "http://[::1"])
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:port", "http:/nowhere", "http://[::1"])
 def test_a_proxy_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
