@@ -140,14 +140,17 @@ class ZipReader:
         self._source = str(path)
 
     def paths(self) -> Iterator[str]:
-        """Paths of its files.
+        """Paths of its files, and of its folders with a slash at the end.
 
         Raises:
             DataFault: it is damaged or encrypted, or holds a link or a path that leads out of it.
         """
         with _damage_named(self._source), zipfile.ZipFile(self._path) as archive:
             self._refuse_lost_entries(len(archive.infolist()))
-            yield from (path for path, _ in self._files(archive))
+            for path, info in self._entries(archive):
+                if not info.is_dir():
+                    self._refuse_other_than_file(path, info)
+                yield f"{path}/" if info.is_dir() else path
 
     def contents(self, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
         """Each wanted file, in the order in which they are stored.
@@ -157,27 +160,28 @@ class ZipReader:
         """
         unpacked = _Unpacked(self._source, self._path.stat().st_size)
         with _damage_named(self._source), zipfile.ZipFile(self._path) as archive:
-            files = [file for file in self._files(archive) if file[0] in wanted]
-            for path, info in sorted(files, key=lambda file: file[1].header_offset):
+            entries = [entry for entry in self._entries(archive) if entry[0] in wanted]
+            for path, info in sorted(entries, key=lambda entry: entry[1].header_offset):
                 where = f"{self._source}, file {path}"
                 with _damage_named(where):
                     content = _zip_content(archive, info, unpacked, where)
                 yield path, content
 
-    def _files(self, archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipInfo]]:
+    def _entries(self, archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipInfo]]:
         for info in archive.infolist():
             path = inner_path(self._source, info.filename.replace("\\", "/"))
-            if path is None or info.is_dir():
-                continue
-            where = f"{self._source}, file {path}"
-            kind = stat.S_IFMT(info.external_attr >> 16)
-            if info.flag_bits & _ENCRYPTED:
-                refuse(where, "it is encrypted", cure="Set problem.path to the unpacked folder")
-            if kind == stat.S_IFLNK:
-                refuse(where, "it is a link", cure="Write the archive with `zip -r`, without -y")
-            if kind not in (0, stat.S_IFREG):
-                refuse(where, "neither a file nor a folder", cure="Leave it out of the archive")
-            yield path, info
+            if path is not None:
+                yield path, info
+
+    def _refuse_other_than_file(self, path: str, info: zipfile.ZipInfo) -> None:
+        where = f"{self._source}, file {path}"
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if info.flag_bits & _ENCRYPTED:
+            refuse(where, "it is encrypted", cure="Set problem.path to the unpacked folder")
+        if kind == stat.S_IFLNK:
+            refuse(where, "it is a link", cure="Write the archive with `zip -r`, without -y")
+        if kind not in (0, stat.S_IFREG):
+            refuse(where, "neither a file nor a folder", cure="Leave it out of the archive")
 
     def _refuse_lost_entries(self, found: int) -> None:
         """Python reads as many entries as it finds; the end of the archive says how many."""
@@ -220,22 +224,19 @@ class TarReader:
         self._source = str(path)
 
     def paths(self) -> Iterator[str]:
-        """Paths of its files. All of the archive is looked at, checksums included.
+        """Paths of its files, and of its folders with a slash at the end.
+
+        All of the archive is looked at, checksums included.
 
         Raises:
             DataFault: it is damaged, is a bomb, or holds a link, a device, or a path that leads
                 out of it.
         """
         with _damage_named(self._source):
-            for path, member, _ in self._files():
-                where = f"{self._source}, file {path}"
-                if member.islnk() or member.issym():
-                    refuse(where, "it is a link", cure="Write the archive with `tar -h`")
-                if not member.isreg():
-                    refuse(where, "neither a file nor a folder", cure="Leave it out of the archive")
-                if member.issparse():
-                    refuse(where, "it is stored sparse", cure="Write the archive without --sparse")
-                yield path
+            for path, member, _ in self._entries():
+                if not member.isdir():
+                    self._refuse_other_than_file(path, member)
+                yield f"{path}/" if member.isdir() else path
 
     def contents(self, wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
         """Each wanted file, in the order in which they are stored.
@@ -245,7 +246,7 @@ class TarReader:
         """
         left = len(wanted)
         with _damage_named(self._source):
-            for path, member, stream in self._files() if left else ():
+            for path, member, stream in self._entries() if left else ():
                 if path in wanted:
                     where = f"{self._source}, file {path}"
                     refuse_large(where, member.size)
@@ -258,8 +259,17 @@ class TarReader:
                 if not left:
                     return
 
-    def _files(self) -> Iterator[tuple[str, tarfile.TarInfo, _Forward]]:
-        """Everything but folders and hidden files, from the first byte to the last."""
+    def _refuse_other_than_file(self, path: str, member: tarfile.TarInfo) -> None:
+        where = f"{self._source}, file {path}"
+        if member.islnk() or member.issym():
+            refuse(where, "it is a link", cure="Write the archive with `tar -h`")
+        if not member.isreg():
+            refuse(where, "neither a file nor a folder", cure="Leave it out of the archive")
+        if member.issparse():
+            refuse(where, "it is stored sparse", cure="Write the archive without --sparse")
+
+    def _entries(self) -> Iterator[tuple[str, tarfile.TarInfo, _Forward]]:
+        """Everything but hidden files, from the first byte to the last."""
         with self._path.open("rb") as file:
             start = file.read(max(map(len, PACKINGS)))
         opened = next((PACKINGS[magic] for magic in PACKINGS if start.startswith(magic)), None)
@@ -272,7 +282,7 @@ class TarReader:
             while (member := archive.next()) is not None:
                 cast("Any", archive).members.clear()  # it keeps a million of them otherwise
                 path = inner_path(self._source, member.name)
-                if path is not None and not member.isdir():
+                if path is not None:
                     yield path, member, stream
             if stream.last_read.count(0) != _BLOCK_BYTES:
                 refuse(self._source, "it is cut short or damaged", cure="Get the archive again")

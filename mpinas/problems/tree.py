@@ -10,7 +10,7 @@ import contextlib
 import os
 import pathlib
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from mpinas.errors import DataFault
@@ -37,12 +37,14 @@ class Tree:
     Attributes:
         source: the path, for messages.
         paths: of the files, relative, with slashes, sorted. Hidden ones are left out.
+        folders: the same of the folders, as far as the archive names them; may be empty ones.
         reading: yields path and content of those that are asked for, in the order in which they
             are stored.
     """
 
     source: str
     paths: tuple[str, ...]
+    folders: tuple[str, ...]
     reading: Callable[[Set[str]], Iterator[tuple[str, bytes]]]
 
     def contents(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
@@ -82,11 +84,14 @@ def open_tree(path: pathlib.Path) -> Iterator[Tree]:
     """
     source = str(path)
     try:
-        paths, reading = _looked_at(path)
-        tree = Tree(source=source, paths=_sorted(source, paths), reading=reading)
+        entries, reading = _looked_at(path)
+        counts = collections.Counter(entries)
     except OSError as error:
         raise DataFault(unreadable(source, error)) from error
-    yield tree
+    folders = sorted(path.rstrip("/") for path in counts if path.endswith("/"))
+    paths = tuple(sorted(path for path in counts if not path.endswith("/")))
+    _refuse_none_or_twice(source, paths, counts)
+    yield Tree(source=source, paths=paths, folders=tuple(folders), reading=reading)
 
 
 def _looked_at(
@@ -111,14 +116,12 @@ def _looked_at(
     refuse(str(path), "not an archive that is known", received, allowed=_KINDS)
 
 
-def _sorted(source: str, paths: Iterator[str]) -> tuple[str, ...]:
-    counts = collections.Counter(paths)
-    if not counts:
+def _refuse_none_or_twice(source: str, paths: Sequence[str], counts: Mapping[str, int]) -> None:
+    if not paths:
         refuse(source, "there are no files in it", allowed=_KINDS)
-    twice = sorted(path for path, count in counts.items() if count > 1)
+    twice = next((path for path in paths if counts[path] > 1), None)
     if twice:
-        refuse(source, "it has two files with one path", f"path={twice[0]}")
-    return tuple(sorted(counts))
+        refuse(source, "it has two files with one path", f"path={twice}")
 
 
 class _Folder:
@@ -133,14 +136,14 @@ class _Folder:
         self._root = os.path.realpath(path)
 
     def paths(self) -> Iterator[str]:
-        """Paths of its files, below the root.
+        """Paths of its files, and of its folders with a slash at the end.
 
         Raises:
             DataFault: a link leads out of the folder, nowhere, or into a circle; something is
                 neither a file nor a folder.
             OSError: a folder cannot be listed.
         """
-        waiting = [("", (self._root,))]
+        waiting: list[tuple[str, tuple[str, ...]]] = [("", (self._root,))]
         while waiting:
             prefix, above = waiting.pop()
             with os.scandir(os.path.join(self._root, prefix)) as entries:
@@ -152,6 +155,7 @@ class _Folder:
                         self._refuse_bad_link(path, entry.path)
                     if entry.is_dir():
                         waiting.append((f"{path}/", self._deeper(path, entry.path, above)))
+                        yield f"{path}/"
                     elif entry.is_file():
                         yield path
                     else:
