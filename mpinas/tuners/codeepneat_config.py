@@ -22,12 +22,16 @@ class MutationOdds(Section):
     add_connection: float = Field(
         default=0.1, ge=0, description="a new one, or enable a disabled one"
     )
-    remove_node: float = Field(default=0.1, ge=0, description="its neighbours are connected where they hung on it")
+    remove_node: float = Field(
+        default=0.1, ge=0, description="its neighbours are connected where they hung on it"
+    )
     remove_connection: float = Field(
         default=0.08, ge=0, description="never one that a node's only way depends on"
     )
     perturb_hyperparameter: float = Field(
-        default=0.1, ge=0, description="of the whole genome: merge; of a blueprint also learning rate and head"
+        default=0.1,
+        ge=0,
+        description="move one value of the whole genome: merge, learning rate, head",
     )
 
     @model_validator(mode="after")
@@ -41,7 +45,9 @@ class MutationOdds(Section):
 class ModuleMutationOdds(MutationOdds):
     """Odds of a module's operators: shares of their sum, 0 for never."""
 
-    change_layer_kind: float = Field(default=0.1, ge=0, description="draw the layer kind of one node anew")
+    change_layer_kind: float = Field(
+        default=0.1, ge=0, description="draw the layer kind of one node anew"
+    )
     perturb_layer: float = Field(default=0.5, ge=0, description="move one parameter of one layer")
 
 
