@@ -10,10 +10,8 @@ import numpy as np
 
 from mpinas.config import ProblemConfig
 from mpinas.problems.images import ImageData, checked
-from mpinas.problems.splits import part_sizes, split
+from mpinas.problems.splits import set_test_apart
 
-TEST_SHARE = 0.2
-_TEST_SEED = 1797
 _DARKEST = 16.0
 
 
@@ -24,10 +22,7 @@ def load(problem: ProblemConfig) -> ImageData:
     digits = load_digits()
     images = np.rint(digits.images * (255.0 / _DARKEST)).astype(np.uint8)
     labels = digits.target.astype(np.int32)
-    sizes = part_sizes(len(labels), validation=TEST_SHARE)
-    training, test = split(
-        labels, training_images=sizes[0], validation_images=sizes[1], seed=_TEST_SEED
-    )
+    training, test = set_test_apart(labels)
     arrays = {
         "x_train": images[training],
         "y_train": labels[training],
