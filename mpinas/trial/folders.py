@@ -26,6 +26,12 @@ def make() -> str:
     return tempfile.mkdtemp(prefix=f"{PREFIX}-{os.getpid()}-{_machine()}-")
 
 
+def shared() -> Path:
+    """Where this machine's trials have their folders, asked by one of them or by anybody else."""
+    folder = Path(tempfile.gettempdir())
+    return folder.parent if _NAME.fullmatch(folder.name) else folder
+
+
 def remove(folder: str | None) -> None:
     """Removes it with all that is in it, as far as that can be."""
     if folder is not None:
