@@ -61,6 +61,7 @@ TENSORFLOW_FILES = (
     "assembly/from_keras.py",
     "morphnet/regularizer.py",
     "morphnet/shrink.py",
+    "trial/inputs.py",
     "trial/run.py",
 )
 ANYWHERE: dict[str, tuple[str, ...]] = {

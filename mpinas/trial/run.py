@@ -26,13 +26,9 @@ from mpinas.assembly.keras_model import build_model
 from mpinas.assembly.shapes import network_costs, network_widths
 from mpinas.config import TrialConfig
 from mpinas.errors import DataFault, Infeasible
-from mpinas.problems.normalisation import channel_statistics
-from mpinas.problems.prepared import open_prepared
-from mpinas.problems.splits import split
 from mpinas.records import (
     Curves,
     Failure,
-    ProblemSpec,
     Progress,
     Times,
     TrialResult,
@@ -40,7 +36,8 @@ from mpinas.records import (
     TrialStatus,
     canonical_json,
 )
-from mpinas.trial.batches import Batches
+from mpinas.trial.batches import Batches, open_parts
+from mpinas.trial.inputs import MOST_RESIDENT_BYTES, around, one_pass
 
 Array = npt.NDArray[Any]
 Report = Callable[[Progress], None]
@@ -113,22 +110,27 @@ def _train(spec: TrialSpec, report: Report, result: TrialResult) -> TrialResult:
     settings = TrialConfig.model_validate_json(canonical_json(spec.settings))
     started = time.perf_counter()
     on_gpu = _start_tensorflow(settings, spec.seed)
-    training, validation = _parts(spec.problem, settings.batch_size)
-    model = build_model(spec.network, seed=spec.seed)
+    parts = open_parts(
+        spec.problem,
+        settings.batch_size,
+        most_resident_bytes=MOST_RESIDENT_BYTES if on_gpu else 0,
+    )
+    network = build_model(spec.network, seed=spec.seed)
+    model = around(network, parts)
     model.compile(
         optimizer=OPTIMIZERS[settings.optimizer](spec.learning_rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        steps_per_execution=min(settings.steps_per_execution, len(training)),
+        steps_per_execution=min(settings.steps_per_execution, len(parts.training)),
         jit_compile=settings.jit_compile and on_gpu,
     )
     # Variables made while the training step is traced would have it traced a second time.
     model.optimizer.build(model.trainable_variables)
-    observer = _Observer(spec, settings, training, report)
+    observer = _Observer(spec, settings, network, parts.training, report)
     built = time.perf_counter()
     model.fit(
-        _dataset(lambda: observer.training),
-        validation_data=_dataset(lambda: validation),
+        one_pass(lambda: observer.training),
+        validation_data=one_pass(lambda: parts.validation),
         epochs=settings.epochs,
         callbacks=[observer],
         shuffle=False,  # the observer shuffles
@@ -145,7 +147,7 @@ def _train(spec: TrialSpec, report: Report, result: TrialResult) -> TrialResult:
         return _failed(result, Failure.NOT_A_NUMBER, observer.not_finite)
     if spec.weights_path is not None:
         try:
-            _save_weights(model, observer.best_weights, pathlib.Path(spec.weights_path))
+            _save_weights(network, observer.best_weights, pathlib.Path(spec.weights_path))
         except OSError as error:
             reason = f"the weights cannot be written to {spec.weights_path}: {error}"
             return _failed(result, Failure.INFRASTRUCTURE, reason)
@@ -163,7 +165,12 @@ class _Observer(keras.callbacks.Callback):  # type: ignore[misc]
     """
 
     def __init__(
-        self, spec: TrialSpec, settings: TrialConfig, training: Batches, report: Report
+        self,
+        spec: TrialSpec,
+        settings: TrialConfig,
+        network: keras.Model,
+        training: Batches,
+        report: Report,
     ) -> None:
         super().__init__()
         self.training = training
@@ -172,6 +179,7 @@ class _Observer(keras.callbacks.Callback):  # type: ignore[misc]
         self.not_finite = ""
         self._spec = spec
         self._settings = settings
+        self._network = network
         self._unshuffled = training
         self._report = report
         self._epochs: list[Mapping[str, float]] = []
@@ -218,7 +226,7 @@ class _Observer(keras.callbacks.Callback):  # type: ignore[misc]
     def _keep_if_best(self) -> None:
         accuracies = self._curve("val_accuracy")
         if accuracies[-1] > max(accuracies[:-1], default=-1.0):
-            self.best_weights = self.model.get_weights()
+            self.best_weights = self._network.get_weights()
 
     def _curve(self, name: str) -> tuple[float, ...]:
         return tuple(row[name] for row in self._epochs)
@@ -285,48 +293,6 @@ def _start_tensorflow(settings: TrialConfig, seed: int) -> bool:
     keras.config.set_dtype_policy(settings.precision)
     keras.utils.set_random_seed(seed)
     return bool(gpus)
-
-
-def _parts(problem: ProblemSpec, batch_size: int) -> tuple[Batches, Batches]:
-    prepared = open_prepared(pathlib.Path(problem.path))
-    training, validation = split(
-        prepared.y_train,
-        training_images=problem.training_images,
-        validation_images=problem.validation_images,
-        seed=problem.split_seed,
-    )
-    mean, deviation = channel_statistics(prepared.x_train, training)
-    part = Batches(
-        images=prepared.x_train,
-        labels=prepared.y_train,
-        order=training,
-        mean=mean,
-        deviation=deviation,
-        batch_size=batch_size,
-    )
-    return part, replace(part, order=validation)
-
-
-def _dataset(current: Callable[[], Batches]) -> tf.data.Dataset:
-    """One pass over whatever ``current`` gives when the pass begins and while it lasts.
-
-    The pass has the number of batches, and the image shape, that it has now.
-    """
-    batches = current()
-
-    def read(step: Any) -> tuple[Any, Any]:
-        images, labels = tf.numpy_function(
-            lambda number: current()[number], [step], (tf.float32, tf.int32), stateful=True
-        )
-        return tf.ensure_shape(images, (None, *batches.images.shape[1:])), tf.ensure_shape(
-            labels, (None,)
-        )
-
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    options.threading.private_threadpool_size = 1
-    options.threading.max_intra_op_parallelism = 1
-    return tf.data.Dataset.range(len(batches)).map(read).prefetch(2).with_options(options)
 
 
 def _versions() -> Mapping[str, str]:
