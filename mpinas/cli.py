@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,6 +20,7 @@ from rich.console import Console
 
 from mpinas import __version__
 from mpinas.config import RunConfig
+from mpinas.config_file import load_problem
 from mpinas.config_reference import reference
 from mpinas.config_schema import json_schema
 from mpinas.dispatch import launch, mpi
@@ -30,6 +32,10 @@ from mpinas.dispatch.settings import worker_settings
 from mpinas.dry_run import DryRun, dry_run
 from mpinas.errors import MpinasError, UserMustChange
 from mpinas.opening import KNOWLEDGE, RunOptions, read_config, run_path
+from mpinas.problems import open_prepared
+from mpinas.problems.provision import provide
+from mpinas.report.data_view import prepared_lines
+from mpinas.report.progress import download_progress
 from mpinas.report.run_view import load_run, to_json_view
 from mpinas.report.tables import duration, render
 from mpinas.session import run_search
@@ -124,6 +130,44 @@ def show(run_directory: Path, as_json: bool) -> None:
         return
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     console.print(render(view))
+
+
+@main.command("prepare")
+@click.argument("name", metavar="PROBLEM")
+@click.option("--from", "path", metavar="PATH", help="The data: a file, a folder, an archive.")
+@click.option("--out", type=click.Path(path_type=Path), help="The prepared file [data/PROBLEM.h5].")
+@click.option("--classes", type=int, metavar="N", help="Only the first N classes.")
+@click.option("--image-size", metavar="HEIGHTxWIDTH", help="Scale and crop image files to this.")
+@click.option("--channels", type=int, metavar="N", help="Of image files: 1 grey, 3 RGB.")
+@click.option("--skip-unreadable", is_flag=True, help="Leave out image files that are damaged.")
+def prepare_data(
+    name: str, path: str | None, out: Path | None, image_size: str | None, **options: Any
+) -> None:
+    """Turn a data set into the one file that all workers map.
+
+    PROBLEM is digits, mnist, fashion_mnist, cifar10, cifar100 or tiny_imagenet, which are
+    downloaded without --from; or images, arrays or python, for data of your own.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    raw = {"name": name, "path": path, **options}
+    if image_size is not None:
+        raw["image_size"] = _numbers(image_size)
+    sys.exit(_exit_code(lambda: _prepare(raw, out)))
+
+
+def _numbers(text: str) -> Any:
+    """``64x48`` as two numbers; anything else as it is, for the section to refuse."""
+    parts = text.lower().split("x")
+    return [int(part) for part in parts] if all(part.isdecimal() for part in parts) else text
+
+
+def _prepare(raw: dict[str, Any], out: Path | None) -> int:
+    problem = load_problem(raw, KNOWLEDGE)
+    with download_progress(Console(stderr=True, highlight=False)) as report:
+        file = provide(problem, out, report)
+    for line in prepared_lines(file, open_prepared(file)):
+        click.echo(line)
+    return EXIT_DONE
 
 
 @main.group("config")

@@ -19,7 +19,6 @@ from mpinas.opening import (
     run_path,
     search_setting,
 )
-from mpinas.problems import open_prepared, parts_of
 from mpinas.records import BYTES_PER_MB, Costs, Finished, Progress, TrialResult, TrialSpec
 from mpinas.run_directory import RunDirectory, create_run_directory
 from mpinas.search import Search
@@ -71,12 +70,12 @@ def dry_run(config: RunConfig, options: RunOptions, executor: Executor) -> DryRu
         directory = create_run_directory(
             Path(folder) / config.name, lambda new: fill_directory(config, new)
         )
-        setting = search_setting(config, directory.problem)
+        setting = search_setting(config, directory)
         median = _median_candidate(Search(setting, directory), config)
         measured = _try_out(median, executor)
-        data_bytes = directory.problem.stat().st_size
-        images = len(open_prepared(directory.problem).y_train)
-    training_images, validation_images = parts_of(config.problem, images)
+        own_data = directory.problem
+        data_bytes = own_data.stat().st_size if own_data.exists() else 0
+    problem = setting.problem
     trials = config.tuner.generations * config.tuner.individuals
     worker = measured.result.worker
     return DryRun(
@@ -84,8 +83,8 @@ def dry_run(config: RunConfig, options: RunOptions, executor: Executor) -> DryRu
         generations=config.tuner.generations,
         individuals=config.tuner.individuals,
         trials=trials,
-        training_images=training_images,
-        validation_images=validation_images,
+        training_images=problem.training_images,
+        validation_images=problem.validation_images,
         workers=executor.workers(),
         costs=network_costs(median.network),
         layers=len(median.network.layers),

@@ -24,6 +24,8 @@ from mpinas.problems import (
     PreparedProblem,
     check_problem,
     check_problem_section,
+    default_path,
+    is_prepared,
     open_prepared,
     parts_of,
     prepare,
@@ -67,17 +69,16 @@ class RunOptions:
 
 
 def read_config(options: RunOptions) -> RunConfig:
-    """The configuration, complete, with the path of the data made absolute.
+    """The configuration, complete, with the path of the data filled in and made absolute.
 
     Raises:
         ConfigurationFaults: all that is wrong with it.
     """
     config = load_config(options.config, options.overrides, KNOWLEDGE)
-    if config.problem.path is None:
+    path = config.problem.path or default_path(config.problem.name)
+    if path is None:
         return config
-    problem = config.problem.model_copy(
-        update={"path": str(Path(config.problem.path).expanduser().absolute())}
-    )
+    problem = config.problem.model_copy(update={"path": str(Path(path).expanduser().absolute())})
     return config.model_copy(update={"problem": problem})
 
 
@@ -135,14 +136,27 @@ def open_directory(config: RunConfig, path: Path, *, fresh: bool) -> RunDirector
             logger.warning("the old run is kept as %s", aside)
         return made
     directory.make_folders()
+    shared = _shared_file(config)
     stored = load_config(directory.config, (), KNOWLEDGE)
-    if not directory.problem.exists() or stored.problem.path != config.problem.path:
+    if shared is not None:
+        _refuse_other_data(directory, open_prepared(shared))
+    elif not directory.problem.exists() or stored.problem.path != config.problem.path:
         with tempfile.TemporaryDirectory(dir=directory.path) as folder:
             prepared_file = Path(folder) / directory.problem.name
             prepare(config.problem, prepared_file)
             _refuse_other_data(directory, open_prepared(prepared_file))
             prepared_file.replace(directory.problem)
     return directory
+
+
+def data_file(config: RunConfig, directory: RunDirectory) -> Path:
+    """The prepared file that trials map: the one the configuration names, or the run's own."""
+    return _shared_file(config) or directory.problem
+
+
+def _shared_file(config: RunConfig) -> Path | None:
+    path = config.problem.path
+    return Path(path) if path is not None and is_prepared(Path(path)) else None
 
 
 def _refuse_other_data(directory: RunDirectory, prepared: PreparedProblem) -> None:
@@ -170,19 +184,22 @@ def _aside(path: Path) -> Path:
 
 
 def fill_directory(config: RunConfig, directory: RunDirectory) -> None:
-    """Prepares and checks the data of a new run, and writes its configuration.
+    """Prepares (where need be) and checks the data of a new run, and writes its configuration.
 
     Raises:
         DataFault: the data cannot be used.
     """
-    prepare(config.problem, directory.problem)
-    prepared = open_prepared(directory.problem)
+    if _shared_file(config) is None:
+        for remark in prepare(config.problem, directory.problem):
+            logger.info("data: %s", remark)
+    prepared = open_prepared(data_file(config, directory))
     check_problem(config.problem, prepared, config.trial.batch_size)
     write_whole(directory.config, dump_config(config))
 
 
-def search_setting(config: RunConfig, prepared_file: Path) -> Setting:
+def search_setting(config: RunConfig, directory: RunDirectory) -> Setting:
     """Everything a search has to know, out of its configuration and prepared data."""
+    prepared_file = data_file(config, directory)
     prepared = open_prepared(prepared_file, verify=True)
     problem = problem_spec(config, prepared, prepared_file)
     return Setting(

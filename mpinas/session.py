@@ -64,7 +64,7 @@ def run_search(
     try:
         with _logging_to(directory.log):
             write_whole(directory.config, dump_config(config))
-            search = Search(search_setting(config, directory.problem), directory, start_state)
+            search = Search(search_setting(config, directory), directory, start_state)
             if clock.deadline_s is not None:
                 clock.learn_from(search.past())
             monitor = Monitor(directory, owner, workers=executor.workers())

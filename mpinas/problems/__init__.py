@@ -2,33 +2,46 @@
 
 Comes in: the ``problem`` section of the configuration. Comes out: one prepared file (``prepare``)
 that trials open (``open_prepared``), and lines that say what is wrong with section and data.
-Knows numpy, h5py and file formats; knows no network and no trial.
+Knows numpy, h5py, Pillow and file formats; knows no network and no trial.
 """
 
 from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mpinas.config import ProblemConfig
 from mpinas.errors import DataFault, fault, unknown_name
-from mpinas.problems import arrays, digits, mnist
-from mpinas.problems.images import ImageData
-from mpinas.problems.prepared import PreparedProblem, open_prepared, write_prepared
+from mpinas.problems import arrays, digits, layouts, python_function
+from mpinas.problems.images import ImageData, first_classes
+from mpinas.problems.overlap import count_shared_images
+from mpinas.problems.prepared import (
+    PreparedProblem,
+    is_prepared,
+    open_prepared,
+    write_prepared,
+)
+from mpinas.problems.presets import FORMS
 from mpinas.problems.splits import part_sizes, split
 
 __all__ = [
+    "DATA_FOLDER",
     "PROBLEMS",
     "PreparedProblem",
     "ProblemEntry",
     "check_problem",
     "check_problem_section",
+    "default_path",
+    "is_prepared",
     "open_prepared",
     "parts_of",
     "prepare",
     "split",
 ]
+
+DATA_FOLDER = "data"
+"""Where ``prepare`` writes and a run looks, below the current folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,18 +49,26 @@ class ProblemEntry:
     """A line of the registry.
 
     Attributes:
-        load: reads and checks the data; raises DataFault.
-        needs_path: whether ``problem.path`` has to be given; otherwise it must not be.
+        load: reads and checks the data at ``problem.path``; raises DataFault.
+        needs_path: whether ``problem.path`` has to be given.
+        needs_files: whether there is anything to read; otherwise no path is needed ever.
     """
 
     load: Callable[[ProblemConfig], ImageData]
-    needs_path: bool
+    needs_path: bool = False
+    needs_files: bool = True
 
 
 PROBLEMS: Mapping[str, ProblemEntry] = {
-    "digits": ProblemEntry(load=digits.load, needs_path=False),
+    "digits": ProblemEntry(load=digits.load, needs_files=False),
+    "mnist": ProblemEntry(load=layouts.read),
+    "fashion_mnist": ProblemEntry(load=layouts.read),
+    "cifar10": ProblemEntry(load=layouts.read),
+    "cifar100": ProblemEntry(load=layouts.read),
+    "tiny_imagenet": ProblemEntry(load=layouts.read),
+    "images": ProblemEntry(load=layouts.read, needs_path=True),
     "arrays": ProblemEntry(load=arrays.load, needs_path=True),
-    "mnist": ProblemEntry(load=mnist.load, needs_path=True),
+    "python": ProblemEntry(load=python_function.load, needs_path=True),
 }
 
 
@@ -57,23 +78,76 @@ def check_problem_section(problem: ProblemConfig) -> Iterator[str]:
     if entry is None:
         yield unknown_name("problem.name", problem.name, PROBLEMS, "problem")
     elif entry.needs_path and problem.path is None:
-        cure = "Set problem.path to a .npz file"
-        yield fault("problem.path", f"problem {problem.name} needs a file", "path=None", cure=cure)
-    elif not entry.needs_path and problem.path is not None:
-        rule = f"problem {problem.name} reads no file"
-        yield fault("problem.path", rule, f"path={problem.path}", cure="Remove problem.path")
+        cure = "Set problem.path to the data or to a prepared file"
+        yield fault("problem.path", f"problem {problem.name} needs data", "path=None", cure=cure)
 
 
-def prepare(problem: ProblemConfig, file: pathlib.Path) -> None:
+def default_path(name: str) -> pathlib.Path | None:
+    """Where the prepared file of a problem without a path is expected; None if it needs none."""
+    entry = PROBLEMS[name]
+    if entry.needs_path or not entry.needs_files:
+        return None
+    return pathlib.Path(DATA_FOLDER) / f"{name}.h5"
+
+
+def load(problem: ProblemConfig) -> ImageData:
+    """Reads, checks and names the data of a section.
+
+    Raises:
+        DataFault: the section or the data break a rule.
+    """
+    faults = list(check_problem_section(problem)) or list(_path_faults(problem))
+    if faults:
+        raise DataFault(*faults)
+    data = first_classes(PROBLEMS[problem.name].load(problem), problem.classes)
+    form = FORMS.get(problem.name)
+    if form is None:
+        return data
+    data = form.named(data)
+    shape = data.x_train.shape[1:]
+    faults = list(form.faults(data.source, shape, len(data.class_names), problem.classes))
+    if faults:
+        raise DataFault(*faults)
+    return data
+
+
+def _path_faults(problem: ProblemConfig) -> Iterator[str]:
+    """Yields a line where a standard data set is not at its path, or needs none."""
+    received = f"path={problem.path}"
+    if not PROBLEMS[problem.name].needs_files and problem.path is not None:
+        rule = f"problem {problem.name} reads no files, and this is no prepared file"
+        yield fault("problem.path", rule, received, cure="Remove problem.path")
+    if default_path(problem.name) is None:
+        return
+    if problem.path is None or not pathlib.Path(problem.path).expanduser().exists():
+        cure = f"Run `python -m mpinas prepare {problem.name}` first, where there is internet"
+        yield fault("problem.path", "there are no data", received, cure=cure)
+
+
+def prepare(
+    problem: ProblemConfig, file: pathlib.Path, source: str | None = None
+) -> tuple[str, ...]:
     """Loads the data set and writes its prepared file, whole or not at all.
+
+    Args:
+        source: where the data came from, if not from ``problem.path``.
+
+    Returns:
+        Remarks for people: what was decided while reading, and images that stand in both the
+        training and the test data.
 
     Raises:
         DataFault: the section or the data break a rule, or the file cannot be written.
     """
-    faults = tuple(check_problem_section(problem))
-    if faults:
-        raise DataFault(*faults)
-    write_prepared(PROBLEMS[problem.name].load(problem), file)
+    data = load(problem)
+    data = data if source is None else replace(data, source=source)
+    shared = count_shared_images(data.x_train, data.x_test)
+    remarks = (
+        *data.remarks,
+        f"{shared:,} of {len(data.x_test):,} test images are also training images",
+    )
+    write_prepared(data, file, remarks)
+    return remarks
 
 
 def parts_of(problem: ProblemConfig, images: int) -> tuple[int, int]:
@@ -87,12 +161,15 @@ def parts_of(problem: ProblemConfig, images: int) -> tuple[int, int]:
 
 
 def check_problem(problem: ProblemConfig, prepared: PreparedProblem, batch_size: int) -> None:
-    """Refuses, before a run, a split or batch that the data cannot give.
+    """Refuses, before a run, prepared data, a split or a batch that the section does not mean.
 
     Raises:
-        DataFault: not enough images for the parts, a class missing from one, or fewer training
-            images than one batch.
+        DataFault: the data are not those of the problem, there are not enough images for the
+            parts, a class is missing from one, or there are fewer training images than one batch.
     """
+    faults = tuple(_unlike(problem, prepared))
+    if faults:
+        raise DataFault(*faults)
     training_images, validation_images = parts_of(problem, len(prepared.y_train))
     split(
         prepared.y_train,
@@ -109,3 +186,24 @@ def check_problem(problem: ProblemConfig, prepared: PreparedProblem, batch_size:
                 cure="Lower trial.batch_size, or use more images",
             )
         )
+
+
+def _unlike(problem: ProblemConfig, prepared: PreparedProblem) -> Iterator[str]:
+    """Yields a line for each thing that a prepared file has otherwise than the section wants."""
+    form = FORMS.get(problem.name)
+    if form is not None:
+        where = f"problem.path, data of {prepared.source}"
+        yield from form.faults(where, prepared.image_shape, prepared.classes, problem.classes)
+    wanted = {
+        "classes": (problem.classes, prepared.classes),
+        "image_size": (problem.image_size, prepared.image_shape[:2]),
+        "channels": (problem.channels, prepared.image_shape[2]),
+    }
+    for key, (asked, found) in wanted.items():
+        if asked not in (None, found) and not (form and key == "classes"):
+            yield fault(
+                f"problem.{key}",
+                "the prepared data are otherwise",
+                f"{key}={asked}, in the data={found}",
+                cure="Change the key, or prepare the data again",
+            )

@@ -71,7 +71,7 @@ def checked(
     if faults:
         raise DataFault(*faults)
     labels = {name: arrays[name].reshape(-1).astype(np.int32) for name in ("y_train", "y_test")}
-    names = class_names or tuple(str(label) for label in range(int(labels["y_train"].max()) + 1))
+    names = class_names or numbered_names(int(labels["y_train"].max()) + 1)
     return ImageData(
         x_train=_to_uint8(arrays["x_train"]),
         y_train=labels["y_train"],
@@ -80,6 +80,35 @@ def checked(
         class_names=names,
         source=source,
         remarks=remarks,
+    )
+
+
+def numbered_names(classes: int) -> tuple[str, ...]:
+    """``"0"``, ``"1"``, ...: the names of classes that have none."""
+    return tuple(str(label) for label in range(classes))
+
+
+def first_classes(data: ImageData, classes: int | None) -> ImageData:
+    """Only the images of the first so many classes; all of them where that is None.
+
+    Raises:
+        DataFault: there are not that many, or the test data have no image of those.
+    """
+    if classes is None or classes == len(data.class_names):
+        return data
+    if classes > len(data.class_names):
+        received = f"classes={classes}, in the data={len(data.class_names)}"
+        raise DataFault(fault(data.source, "there are not that many classes", received))
+    arrays = {
+        f"{kind}_{part}": getattr(data, f"{kind}_{part}")[getattr(data, f"y_{part}") < classes]
+        for part in ("train", "test")
+        for kind in ("x", "y")
+    }
+    return checked(
+        arrays,
+        source=data.source,
+        class_names=data.class_names[:classes],
+        remarks=data.remarks,
     )
 
 

@@ -2,8 +2,9 @@
 
 Images lie in it contiguous and uncompressed, so that the operating system shares their pages
 between all trials of a machine and loads only what is touched. The file is written once, under
-a temporary name, and never changed. In front of what is HDF5 stands a SHA-256 of it: with one wrong
-bit of its metadata the HDF5 library may loop for ever or end the process.
+a temporary name, and never changed; docs/data.md says what stands in it. In front of what is HDF5
+stands a SHA-256 of it: with one wrong bit of its metadata the HDF5 library may loop for ever or
+end the process.
 """
 
 from __future__ import annotations
@@ -23,12 +24,17 @@ from mpinas.errors import DataFault, fault
 from mpinas.files import USER_BLOCK_BYTES, fsync_directory, user_block
 from mpinas.problems.error_keeping_file import ErrorKeepingFile
 from mpinas.problems.images import ARRAY_NAMES, ImageData, Images, Labels
+from mpinas.problems.splits import Indices, part_sizes, split
 
 FORMAT = "mpinas prepared problem"
-SCHEMA_VERSION = 3
+_TITLE = f"{FORMAT}\n".encode()
+SCHEMA_VERSION = 4
 _STORED_TYPES = {"x_train": "|u1", "y_train": "<i4", "x_test": "|u1", "y_test": "<i4"}
 _PART_BYTES = 1 << 20
 _CURE = "Prepare the problem again into this file"
+SHOWN_VALIDATION = 0.15
+SHOWN_SEED = 0
+"""Whose split is written down for other programs; a run splits by its own section and seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -40,6 +46,7 @@ class PreparedProblem:
         y_train, y_test: int32 (N,), in memory. Only export may look at the test set.
         class_names: in the order of their labels.
         source: where the data came from, for people.
+        remarks: what was decided when they were read, for people.
         checksum: SHA-256 of the data, 64 hexadecimal digits; equal for equal data.
     """
 
@@ -49,6 +56,7 @@ class PreparedProblem:
     y_test: Labels
     class_names: tuple[str, ...]
     source: str
+    remarks: tuple[str, ...]
     checksum: str
 
     @property
@@ -63,16 +71,37 @@ class PreparedProblem:
         return height, width, channels
 
 
-def write_prepared(data: ImageData, file: pathlib.Path) -> None:
-    """Writes the file whole or not at all; a file of that name is replaced.
+def is_prepared(file: pathlib.Path) -> bool:
+    """Whether a file says of itself that it is a prepared one; it may be damaged nevertheless."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(len(_TITLE)) == _TITLE
+    except OSError:
+        return False
+
+
+def refuse_other_file(file: pathlib.Path) -> None:
+    """Raises DataFault where the name is taken by something that is not a prepared file."""
+    if file.exists() and not is_prepared(file):
+        rule = "something else than a prepared file has this name"
+        raise DataFault(fault(str(file), rule, cure="Choose another name, or remove it"))
+
+
+def write_prepared(data: ImageData, file: pathlib.Path, remarks: tuple[str, ...] = ()) -> None:
+    """Writes the file whole or not at all; a prepared file of that name is replaced.
+
+    Args:
+        remarks: lines for people about the data, kept in the file.
 
     Raises:
-        DataFault: the folder is missing or cannot be written to, or the disk is full.
+        DataFault: something else has that name, the folder is missing or cannot be written to,
+            or the disk is full.
     """
+    refuse_other_file(file)
     # The process id alone is not unique on a file system that machines share.
     temporary = file.with_name(f".{file.name}.{socket.gethostname()}-{os.getpid()}")
     try:
-        _write(data, temporary)
+        _write(data, remarks, temporary)
         os.replace(temporary, file)
         fsync_directory(file.parent)
     except OSError as error:
@@ -85,11 +114,11 @@ def write_prepared(data: ImageData, file: pathlib.Path) -> None:
             temporary.unlink()
 
 
-def _write(data: ImageData, file: pathlib.Path) -> None:
+def _write(data: ImageData, remarks: tuple[str, ...], file: pathlib.Path) -> None:
     with file.open("w+b", buffering=0) as raw:
         target = ErrorKeepingFile(raw)
         try:
-            _write_hdf5(data, target)
+            _write_hdf5(data, remarks, target)
         finally:
             target.raise_error()
         block = user_block(FORMAT, _file_digest(raw))
@@ -98,15 +127,35 @@ def _write(data: ImageData, file: pathlib.Path) -> None:
         os.fsync(raw.fileno())
 
 
-def _write_hdf5(data: ImageData, file: ErrorKeepingFile) -> None:
+def _write_hdf5(data: ImageData, remarks: tuple[str, ...], file: ErrorKeepingFile) -> None:
     with h5py.File(file, "w", userblock_size=USER_BLOCK_BYTES) as target:
         target.attrs["format"] = FORMAT
         target.attrs["schema_version"] = SCHEMA_VERSION
         target.attrs["source"] = data.source
         target.attrs["checksum"] = data_checksum(data)
+        target.attrs["remarks"] = "\n".join(remarks)
         target.create_dataset("class_names", data=list(data.class_names), dtype=h5py.string_dtype())
         for name in ARRAY_NAMES:
             target.create_dataset(name, data=getattr(data, name), dtype=_STORED_TYPES[name])
+        indices = target.create_group("split_indices")
+        indices.attrs.update(validation=SHOWN_VALIDATION, seed=SHOWN_SEED)
+        for part, chosen in zip(("training", "validation"), _shown_split(data), strict=True):
+            indices.create_dataset(part, data=chosen, dtype="<i8")
+
+
+def _shown_split(data: ImageData) -> tuple[Indices, Indices]:
+    """The split that is written down; empty where there are too few images for it."""
+    nothing = np.zeros(0, np.intp)
+    try:
+        training, validation = part_sizes(len(data.y_train), validation=SHOWN_VALIDATION)
+        return split(
+            data.y_train,
+            training_images=training,
+            validation_images=validation,
+            seed=SHOWN_SEED,
+        )
+    except DataFault:
+        return nothing, nothing
 
 
 def _file_digest(raw: io.FileIO) -> str:
@@ -159,7 +208,7 @@ def _verify(file: pathlib.Path) -> None:
     with file.open("rb", buffering=0) as raw:
         block = raw.read(USER_BLOCK_BYTES)
         digest = _file_digest(raw)
-    if not block.startswith(f"{FORMAT}\n".encode()):
+    if not block.startswith(_TITLE):
         raise _not_prepared(file, f"first bytes={block[:20]!r}")
     if block != user_block(FORMAT, digest):
         rule = "the prepared file does not match its checksum"
@@ -180,6 +229,7 @@ def _open(file: pathlib.Path, source: h5py.File) -> PreparedProblem:
         y_test=np.asarray(source["y_test"][:], dtype=np.int32),
         class_names=tuple(source["class_names"].asstr()[:]),
         source=str(source.attrs["source"]),
+        remarks=tuple(str(source.attrs["remarks"]).splitlines()),
         checksum=str(source.attrs["checksum"]),
     )
 

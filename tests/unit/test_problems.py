@@ -23,6 +23,7 @@ from mpinas.problems import (
     plausible,
     prepare,
 )
+from mpinas.problems import load as load_problem
 
 
 def good_arrays() -> dict[str, np.ndarray]:
@@ -287,10 +288,10 @@ def test_mnist_has_a_form(tmp_path, shape, classes, found):
     file = save(tmp_path, x_train=images, y_train=labels, x_test=images, y_test=labels)
     problem = ProblemConfig(name="mnist", path=str(file))
     if not found:
-        assert PROBLEMS["mnist"].load(problem).x_train.shape == (40, 28, 28, 1)
+        assert load_problem(problem).x_train.shape == (40, 28, 28, 1)
         return
     with pytest.raises(DataFault, match=found) as caught:
-        PROBLEMS["mnist"].load(problem)
+        load_problem(problem)
     assert len(caught.value.faults) == 1
 
 
@@ -485,9 +486,8 @@ def test_whatever_byte_is_wrong_hdf5_does_not_see_it(tmp_path):
     ("section", "message"),
     [
         ({"name": "mnits"}, "problem.name: unknown problem 'mnits'. .*'mnist'"),
-        ({"name": "arrays"}, "problem.path: problem arrays needs a file"),
-        ({"name": "mnist"}, "problem.path: problem mnist needs a file"),
-        ({"name": "digits", "path": "x.npz"}, "problem.path: problem digits reads no file"),
+        ({"name": "arrays"}, "problem.path: problem arrays needs data"),
+        ({"name": "images"}, "problem.path: problem images needs data"),
     ],
 )
 def test_a_section_that_cannot_work(tmp_path, section, message):
@@ -495,6 +495,21 @@ def test_a_section_that_cannot_work(tmp_path, section, message):
     assert len(list(check_problem_section(problem))) == 1
     with pytest.raises(UserMustChange, match=message):
         prepare(problem, tmp_path / "prepared.h5")
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"name": "mnist"}, "problem.path: there are no data.*mpinas prepare mnist"),
+        ({"name": "cifar10", "path": "no.h5"}, "problem.path: .*path=no.h5.*prepare cifar10"),
+        ({"name": "digits", "path": "x.npz"}, "problem.path: problem digits reads no files"),
+    ],
+)
+def test_data_that_are_not_there(tmp_path, section, message):
+    with pytest.raises(DataFault, match=message) as caught:
+        prepare(ProblemConfig(**section), tmp_path / "prepared.h5")
+    assert len(caught.value.faults) == 1
     assert not os.listdir(tmp_path)
 
 

@@ -1,0 +1,81 @@
+"""What ``python -m mpinas prepare`` does: data from a path or the internet to one prepared file."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterator
+
+from mpinas.config import ProblemConfig
+from mpinas.errors import DataFault, fault
+from mpinas.problems import DATA_FOLDER, prepare
+from mpinas.problems.downloads import DOWNLOADS, download
+from mpinas.problems.prepared import refuse_other_file
+
+ReportBytes = Callable[[int, int], None]
+"""Called with the bytes that have come and the bytes there are."""
+
+
+def provide(problem: ProblemConfig, file: pathlib.Path | None, report: ReportBytes) -> pathlib.Path:
+    """Downloads the data set where no path is given, and prepares it.
+
+    Args:
+        file: to be written; None for ``data/<name>.h5``, whose folder is made.
+        report: of a download.
+
+    Returns:
+        The prepared file.
+
+    Raises:
+        DataFault: there are no such data, they are faulty, or the file cannot be written; no
+            file is left then.
+    """
+    target = file if file is not None else pathlib.Path(DATA_FOLDER) / f"{_name(problem)}.h5"
+    refuse_other_file(target)
+    with _folder(target.parent, make=file is None):
+        if problem.path is None and problem.name in DOWNLOADS:
+            _download_and_prepare(problem, target, report)
+        else:
+            prepare(problem, target)
+    return target
+
+
+def _name(problem: ProblemConfig) -> str:
+    """Of the file: the standard data set's, or what the user's own data are called."""
+    if problem.name not in ("images", "arrays", "python") or problem.path is None:
+        return problem.name
+    return pathlib.Path(problem.path.partition(":")[0]).name.split(".")[0] or problem.name
+
+
+@contextlib.contextmanager
+def _folder(folder: pathlib.Path, *, make: bool) -> Iterator[None]:
+    """Has the folder there while inside; one made for nothing is removed again."""
+    made = make and not folder.exists()
+    try:
+        if made:
+            folder.mkdir()
+        yield
+    except OSError as error:
+        rule, received = "nothing can be written there", f"error={error.strerror or error}"
+        cure = "Make the folder, or give it room and write permission"
+        raise DataFault(fault(str(folder), rule, received, cure=cure)) from error
+    finally:
+        if made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _download_and_prepare(
+    problem: ProblemConfig, target: pathlib.Path, report: ReportBytes
+) -> None:
+    """Downloads beside the target, where there must be room anyway."""
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as folder:
+        wanted = DOWNLOADS[problem.name]
+        files = download(wanted, pathlib.Path(folder), report)
+        path = files[0] if len(files) == 1 else pathlib.Path(folder)
+        prepare(
+            problem.model_copy(update={"path": str(path)}),
+            target,
+            source=", ".join(one.address for one in wanted),
+        )
