@@ -60,7 +60,7 @@ def new_run(folder: Path, name: str, *overrides: str) -> RunDirectory:
 def search_in(directory: RunDirectory, *overrides: str, start_state: object = None) -> Search:
     """The search as it goes on from what stands in its directory."""
     config = load_config(directory.config, overrides, KNOWLEDGE)
-    return Search(search_setting(config, directory.problem), directory, start_state)
+    return Search(search_setting(config, directory), directory, start_state)
 
 
 def no_report(progress: object) -> None:
