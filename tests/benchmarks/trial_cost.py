@@ -55,7 +55,7 @@ def main(path: str | None) -> None:
         name = "arrays" if path else "digits"
         prepare(ProblemConfig(name=name, path=path), file)
         prepared = open_prepared(file)
-        images = 10_000 if path else None
+        images = 10_000 if path else len(prepared.y_train) * 85 // 100
         spec = TrialSpec(
             trial_id="g000-t000",
             candidate={},
