@@ -39,12 +39,12 @@ SERVER = pathlib.Path(__file__).with_name("keras_trial_server.py")
 class Server:
     """A process that has TensorFlow loaded and forks for each trial."""
 
-    def __init__(self) -> None:
+    def __init__(self, **environment: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, str(SERVER)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
             text=True,
         )
 
@@ -136,6 +136,48 @@ def test_another_seed_or_split_gives_other_numbers(server, plain, digits):
 @pytest.mark.parametrize("changes", [{"steps_per_execution": 1}, {"jit_compile": True}])
 def test_settings_of_speed_change_no_number_on_a_cpu(server, plain, digits, changes):
     assert same_numbers(from_plain_result(plain), server.run(trial(digits, **changes)))
+
+
+def augmented(digits: str, copies: int = 3, **changes) -> TrialSpec:
+    spec = trial(digits, **changes)
+    return replace(spec, problem=replace(spec.problem, augment={"copies": copies, "flip": False}))
+
+
+def test_copies_of_images_are_learned_from_and_repeat_to_the_last_bit(server, plain, digits):
+    result = server.run(augmented(digits))
+    assert result.status is TrialStatus.COMPLETE, result.error
+    assert result.fitness > from_plain_result(plain).fitness, "three times as many steps"
+    fresh = Server()
+    try:
+        assert same_numbers(result, fresh.run(augmented(digits)))
+    finally:
+        fresh.close()
+    assert same_numbers(result, server.run(augmented(digits, steps_per_execution=1)))
+    assert not same_numbers(result, server.run(augmented(digits, seed=12)))
+    assert not same_numbers(result, server.run(augmented(digits, copies=2)))
+
+
+def test_one_copy_is_no_augmentation(server, plain, digits):
+    assert same_numbers(from_plain_result(plain), server.run(augmented(digits, copies=1)))
+
+
+def test_a_staged_trial_maps_the_copy_and_has_the_same_numbers(plain, digits, tmp_path):
+    node = tmp_path / "node"
+    node.mkdir()
+    spec = trial(digits)
+    staged = Server(TMPDIR=str(node))
+    try:
+        result = staged.run(replace(spec, problem=replace(spec.problem, stage=True)))
+        copies = list(node.glob("mpinas-data-*/*.h5"))
+        for copy in copies:
+            copy.write_bytes(copy.read_bytes()[:600])
+        broken_and_mended = staged.run(replace(spec, problem=replace(spec.problem, stage=True)))
+    finally:
+        staged.close()
+    assert len(copies) == 1
+    assert copies[0].read_bytes() == pathlib.Path(digits).read_bytes()
+    assert same_numbers(from_plain_result(plain), result)
+    assert same_numbers(result, broken_and_mended)
 
 
 def test_the_number_of_threads_is_really_applied(server, plain, digits):
@@ -230,6 +272,12 @@ def test_saved_weights_have_the_fitness(server, digits, tmp_path, fitness):
     assert result.fitness == (max(accuracies) if fitness == "best" else accuracies[-1])
     assert validation_accuracy(digits, file) == pytest.approx(result.fitness)
     assert os.listdir(tmp_path) == [file.name]
+
+
+def test_weights_of_a_network_trained_on_copies_are_its_own(server, digits, tmp_path):
+    file = tmp_path / "g000-t000.weights.h5"
+    result = server.run(augmented(digits, weights_path=str(file)))
+    assert validation_accuracy(digits, file) == pytest.approx(result.fitness)
 
 
 def test_weights_that_cannot_be_written_are_no_fault_of_the_trial(server, digits, tmp_path):
