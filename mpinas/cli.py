@@ -163,6 +163,8 @@ def _numbers(text: str) -> Any:
 
 def _prepare(raw: dict[str, Any], out: Path | None) -> int:
     problem = load_problem(raw, KNOWLEDGE)
+    if problem.path is not None:
+        click.echo(f"reading {problem.path}", err=True)
     with download_progress(Console(stderr=True, highlight=False)) as report:
         file = provide(problem, out, report)
     for line in prepared_lines(file, open_prepared(file)):
