@@ -115,6 +115,8 @@ def copyfileobj(source, target, length):
     time.sleep(0.2)
     plain(source, target, length)
 shutil.copyfileobj = copyfileobj
+print("ready", flush=True)
+sys.stdin.read()
 print(staging.staged(file, folder))
 """
 
@@ -123,6 +125,7 @@ def child(file: Path, node: Path, copies: Path, how: str) -> subprocess.Popen:
     copies.mkdir(exist_ok=True)
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, str(file), str(node), str(copies), how],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -130,7 +133,11 @@ def child(file: Path, node: Path, copies: Path, how: str) -> subprocess.Popen:
 
 def test_of_many_that_start_at_once_one_copies_and_all_use_it(file, node, tmp_path):
     children = [child(file, node, tmp_path / "copies", "slow") for _ in range(6)]
-    answers = {one.communicate(timeout=60)[0].strip() for one in children}
+    assert [one.stdout.readline() for one in children] == ["ready\n"] * 6
+    for one in children:
+        one.stdin.close()
+    answers = {one.stdout.read().strip() for one in children}
+    assert [one.wait(timeout=60) for one in children] == [0] * 6
     assert answers == {str(own_folder(node) / f"{DIGEST}.h5")}
     assert len(list((tmp_path / "copies").iterdir())) == 1
     assert Path(answers.pop()).read_bytes() == file.read_bytes()
@@ -138,8 +145,8 @@ def test_of_many_that_start_at_once_one_copies_and_all_use_it(file, node, tmp_pa
 
 def test_what_a_killed_process_left_is_replaced(file, node, tmp_path):
     killed = child(file, node, tmp_path / "copies", "killed")
-    assert killed.wait(timeout=60) == -9
-    killed.stdout.close()
+    assert killed.communicate(timeout=60)[0] == "ready\n"
+    assert killed.returncode == -9
     assert not (own_folder(node) / f"{DIGEST}.h5").exists()
     assert staged(file, node).read_bytes() == file.read_bytes()
     assert left_in(node) == {f"{DIGEST}.h5", f"{DIGEST}.lock"}
