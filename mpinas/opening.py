@@ -190,10 +190,11 @@ def fill_directory(config: RunConfig, directory: RunDirectory) -> None:
         DataFault: the data cannot be used.
     """
     if _shared_file(config) is None:
-        for remark in prepare(config.problem, directory.problem):
-            logger.info("data: %s", remark)
+        prepare(config.problem, directory.problem)
     prepared = open_prepared(data_file(config, directory))
     check_problem(config.problem, prepared, config.trial.batch_size)
+    for remark in prepared.remarks:
+        logger.info("data: %s", remark)
     write_whole(directory.config, dump_config(config))
 
 

@@ -124,17 +124,13 @@ def _path_faults(problem: ProblemConfig) -> Iterator[str]:
         yield fault("problem.path", "there are no data", received, cure=cure)
 
 
-def prepare(
-    problem: ProblemConfig, file: pathlib.Path, source: str | None = None
-) -> tuple[str, ...]:
+def prepare(problem: ProblemConfig, file: pathlib.Path, source: str | None = None) -> None:
     """Loads the data set and writes its prepared file, whole or not at all.
+
+    Images that stand in both the training and the test data are counted; that is a remark.
 
     Args:
         source: where the data came from, if not from ``problem.path``.
-
-    Returns:
-        Remarks for people: what was decided while reading, and images that stand in both the
-        training and the test data.
 
     Raises:
         DataFault: the section or the data break a rule, or the file cannot be written.
@@ -146,8 +142,7 @@ def prepare(
         *data.remarks,
         f"{shared:,} of {len(data.x_test):,} test images are also training images",
     )
-    write_prepared(data, file, remarks)
-    return remarks
+    write_prepared(replace(data, remarks=remarks), file)
 
 
 def parts_of(problem: ProblemConfig, images: int) -> tuple[int, int]:

@@ -87,11 +87,8 @@ def refuse_other_file(file: pathlib.Path) -> None:
         raise DataFault(fault(str(file), rule, cure="Choose another name, or remove it"))
 
 
-def write_prepared(data: ImageData, file: pathlib.Path, remarks: tuple[str, ...] = ()) -> None:
+def write_prepared(data: ImageData, file: pathlib.Path) -> None:
     """Writes the file whole or not at all; a prepared file of that name is replaced.
-
-    Args:
-        remarks: lines for people about the data, kept in the file.
 
     Raises:
         DataFault: something else has that name, the folder is missing or cannot be written to,
@@ -101,7 +98,7 @@ def write_prepared(data: ImageData, file: pathlib.Path, remarks: tuple[str, ...]
     # The process id alone is not unique on a file system that machines share.
     temporary = file.with_name(f".{file.name}.{socket.gethostname()}-{os.getpid()}")
     try:
-        _write(data, remarks, temporary)
+        _write(data, temporary)
         os.replace(temporary, file)
         fsync_directory(file.parent)
     except OSError as error:
@@ -114,11 +111,11 @@ def write_prepared(data: ImageData, file: pathlib.Path, remarks: tuple[str, ...]
             temporary.unlink()
 
 
-def _write(data: ImageData, remarks: tuple[str, ...], file: pathlib.Path) -> None:
+def _write(data: ImageData, file: pathlib.Path) -> None:
     with file.open("w+b", buffering=0) as raw:
         target = ErrorKeepingFile(raw)
         try:
-            _write_hdf5(data, remarks, target)
+            _write_hdf5(data, target)
         finally:
             target.raise_error()
         block = user_block(FORMAT, _file_digest(raw))
@@ -127,13 +124,13 @@ def _write(data: ImageData, remarks: tuple[str, ...], file: pathlib.Path) -> Non
         os.fsync(raw.fileno())
 
 
-def _write_hdf5(data: ImageData, remarks: tuple[str, ...], file: ErrorKeepingFile) -> None:
+def _write_hdf5(data: ImageData, file: ErrorKeepingFile) -> None:
     with h5py.File(file, "w", userblock_size=USER_BLOCK_BYTES) as target:
         target.attrs["format"] = FORMAT
         target.attrs["schema_version"] = SCHEMA_VERSION
         target.attrs["source"] = data.source
         target.attrs["checksum"] = data_checksum(data)
-        target.attrs["remarks"] = "\n".join(remarks)
+        target.attrs["remarks"] = "\n".join(data.remarks)
         target.create_dataset("class_names", data=list(data.class_names), dtype=h5py.string_dtype())
         for name in ARRAY_NAMES:
             target.create_dataset(name, data=getattr(data, name), dtype=_STORED_TYPES[name])
