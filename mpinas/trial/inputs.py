@@ -49,7 +49,7 @@ class Prepare(keras.layers.Layer):  # type: ignore[misc]
         batches = parts.training
         self._augment = batches.augment
         self._image_shape = batches.image_shape
-        # One value for each of a row of pixels: three to be repeated would take ten times as long.
+        # Of a whole image: on a CPU, three values that are repeated take four times as long.
         whole = (1, *batches.image_shape)
         self._mean = np.broadcast_to(parts.mean, whole).copy()
         self._scale = np.broadcast_to(np.float32(1) / parts.deviation, whole).copy()
