@@ -16,8 +16,8 @@ import struct
 import tarfile
 import unicodedata
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Set
-from typing import IO, Any, NoReturn, cast
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from typing import IO, Any, BinaryIO, NoReturn, cast
 
 from mpinas.errors import DataFault, fault
 from mpinas.problems import plausible
@@ -33,6 +33,8 @@ _LONGEST_SHOWN = 200
 _NEVER_SHOWN = ("Cc", "Cs", "Zl", "Zp")  # Unicode's controls, line ends, and bytes that are no text
 _BLOCK_BYTES = 512
 _ENCRYPTED = 0x2041  # bits of the flags: encrypted, strongly, with hidden names
+_IS_UTF8 = 0x800
+_ZIP_NAME_AT = 30
 _ZIP_END = b"PK\x05\x06"
 _ZIP_END_BYTES = 22 + 0xFFFF
 PACKINGS: Mapping[bytes, Callable[[pathlib.Path], Any]] = {
@@ -146,7 +148,7 @@ class ZipReader:
             DataFault: it is damaged or encrypted, or holds a link or a path that leads out of it.
         """
         with _damage_named(self._source), zipfile.ZipFile(self._path) as archive:
-            self._refuse_lost_entries(len(archive.infolist()))
+            self._refuse_damaged_directory(archive.infolist())
             for path, info in self._entries(archive):
                 if not info.is_dir():
                     self._refuse_other_than_file(path, info)
@@ -183,16 +185,24 @@ class ZipReader:
         if kind not in (0, stat.S_IFREG):
             refuse(where, "neither a file nor a folder", cure="Leave it out of the archive")
 
-    def _refuse_lost_entries(self, found: int) -> None:
-        """Python reads as many entries as it finds; the end of the archive says how many."""
+    def _refuse_damaged_directory(self, entries: Sequence[zipfile.ZipInfo]) -> None:
+        """Compares with what stands twice: the directory of a zip has no checksum."""
         with self._path.open("rb") as file:
             file.seek(max(0, self._path.stat().st_size - _ZIP_END_BYTES))
             end = file.read()
-        (declared,) = struct.unpack_from("<H", end, end.rindex(_ZIP_END) + 10)
-        if declared not in (0xFFFF, found & 0xFFFF):
-            received = f"declared={declared}, found={found}"
-            rule = "it has not the number of files that it declares"
-            refuse(self._source, rule, received, cure="Get the archive again")
+            (declared,) = struct.unpack_from("<H", end, end.rindex(_ZIP_END) + 10)
+            names_agree = all(_stands_before_content(file, entry) for entry in entries)
+        if declared not in (0xFFFF, len(entries) & 0xFFFF) or not names_agree:
+            received = f"files declared={declared}, found={len(entries)}"
+            cure = "Get the archive again"
+            refuse(self._source, "its list of files is damaged", received, cure=cure)
+
+
+def _stands_before_content(file: BinaryIO, entry: zipfile.ZipInfo) -> bool:
+    """Whether the name in the directory is the one that stands before the content."""
+    name = entry.orig_filename.encode("utf-8" if entry.flag_bits & _IS_UTF8 else "cp437")
+    file.seek(entry.header_offset + _ZIP_NAME_AT)
+    return file.read(len(name)) == name
 
 
 def _zip_content(
@@ -265,6 +275,8 @@ class TarReader:
             refuse(where, "it is a link", cure="Write the archive with `tar -h`")
         if not member.isreg():
             refuse(where, "neither a file nor a folder", cure="Leave it out of the archive")
+        if member.size < 0:
+            refuse(where, "its size is negative", f"bytes={member.size}", "Get the archive again")
         if member.issparse():
             refuse(where, "it is stored sparse", cure="Write the archive without --sparse")
 
@@ -281,6 +293,8 @@ class TarReader:
             )
             while (member := archive.next()) is not None:
                 cast("Any", archive).members.clear()  # it keeps a million of them otherwise
+                if member.size < 0:
+                    raise ValueError("a size is negative")
                 path = inner_path(self._source, member.name)
                 if path is not None:
                     yield path, member, stream

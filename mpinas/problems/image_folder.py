@@ -181,6 +181,10 @@ def _class_folders(tree: Tree, folder: str) -> _ClassFolders:
 def _faults(
     tree: Tree, parts: Mapping[str, _ClassFolders], names: Collection[str]
 ) -> Iterator[str]:
+    if len(parts["train"].images) < 2:
+        where = f"{tree.source}, folder {parts['train'].folder.rstrip('/') or '.'}"
+        received = f"folders={listed(parts['train'].images) or 'none'}"
+        yield fault(where, "there are fewer than two class folders", received, _WANTED)
     for part in parts.values():
         where = f"{tree.source}, folder {part.folder.rstrip('/') or '.'}"
         if part.loose:
@@ -196,8 +200,8 @@ def _faults(
         if unknown:
             received = f"classes={listed(unknown)}"
             yield fault(where, "a class is not in the training part", received)
-        if part.images and not any(part.images.get(name) for name in names):
-            yield fault(where, "it has no image of the classes that are used")
+        if not part.loose and not any(part.images.get(name) for name in names):
+            yield fault(where, "it has no image of the classes that are used", allowed=_WANTED)
 
 
 def _part(part: _ClassFolders, names: Sequence[str]) -> Part:

@@ -154,7 +154,7 @@ class _Folder:
                     if entry.is_symlink():
                         self._refuse_bad_link(path, entry.path)
                     if entry.is_dir():
-                        waiting.append((f"{path}/", self._deeper(path, entry.path, above)))
+                        waiting.append((f"{path}/", self._deeper(path, entry, above)))
                         yield f"{path}/"
                     elif entry.is_file():
                         yield path
@@ -187,9 +187,12 @@ class _Folder:
         if not os.path.exists(link):
             refuse(where, "a link leads nowhere", f"target={shown(target)}", cure="Remove the link")
 
-    def _deeper(self, path: str, folder: str, above: tuple[str, ...]) -> tuple[str, ...]:
+    def _deeper(
+        self, path: str, folder: os.DirEntry[str], above: tuple[str, ...]
+    ) -> tuple[str, ...]:
         """The real folders from the root to this one, none of them twice."""
-        real = os.path.realpath(folder)
+        is_link = folder.is_symlink()
+        real = os.path.realpath(folder) if is_link else os.path.join(above[-1], folder.name)
         if real in above:
             where = f"{self._source}, folder {path}"
             refuse(where, "a link leads to a folder that it stands in", cure="Remove the link")

@@ -105,7 +105,10 @@ BAD = [
     (header(0, 9, 7), "its size is not"),
     (header(2**32 - 1, 0, 2**32 - 1), "its size is not"),
     (header(2**16, 9, 7) + bytes(1512), "its size is not"),
-    (header(2**32 - 1, 2**32 - 1, 2**32 - 1) + bytes(1512), "its arrays are larger than can be read"),
+    (
+        header(2**32 - 1, 2**32 - 1, 2**32 - 1) + bytes(1512),
+        "its arrays are larger than can be read",
+    ),
 ]
 
 
