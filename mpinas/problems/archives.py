@@ -275,8 +275,6 @@ class TarReader:
             refuse(where, "it is a link", cure="Write the archive with `tar -h`")
         if not member.isreg():
             refuse(where, "neither a file nor a folder", cure="Leave it out of the archive")
-        if member.size < 0:
-            refuse(where, "its size is negative", f"bytes={member.size}", "Get the archive again")
         if member.issparse():
             refuse(where, "it is stored sparse", cure="Write the archive without --sparse")
 
