@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -30,7 +31,7 @@ from mpinas.dispatch.mpi import MpiExecutor
 from mpinas.dispatch.servant import ignore_signals, serve
 from mpinas.dispatch.settings import worker_settings
 from mpinas.dry_run import DryRun, dry_run
-from mpinas.errors import MpinasError, UserMustChange
+from mpinas.errors import MpinasError, UserMustChange, fault
 from mpinas.opening import KNOWLEDGE, RunOptions, read_config, run_path
 from mpinas.problems import open_prepared
 from mpinas.problems.provision import provide
@@ -149,21 +150,25 @@ def prepare_data(
     downloaded without --from; or images, arrays or python, for data of your own.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    raw = {"name": name, "path": path, **options}
-    if image_size is not None:
-        raw["image_size"] = _numbers(image_size)
+    size = None if image_size is None else _guarded(lambda: _height_and_width(image_size))
+    raw = {"name": name, "path": path, "image_size": size, **options}
     sys.exit(_exit_code(lambda: _prepare(raw, out)))
 
 
-def _numbers(text: str) -> Any:
-    """``64x48`` as two numbers; anything else as it is, for the section to refuse."""
-    parts = text.lower().split("x")
-    return [int(part) for part in parts] if all(part.isdecimal() for part in parts) else text
+def _height_and_width(text: str) -> list[int]:
+    """``64x48`` as two numbers."""
+    match = re.fullmatch("([0-9]{1,5})x([0-9]{1,5})", text)
+    if match is None:
+        allowed = "Allowed: height x width, such as 64x48"
+        raise UserMustChange(
+            fault("--image-size", "not of the form HEIGHTxWIDTH", f"--image-size={text!r}", allowed)
+        )
+    return [int(length) for length in match.groups()]
 
 
 def _prepare(raw: dict[str, Any], out: Path | None) -> int:
     problem = load_problem(raw, KNOWLEDGE)
-    if problem.path is not None:
+    if problem.path is not None and sys.stderr.isatty():
         click.echo(f"reading {problem.path}", err=True)
     with download_progress(Console(stderr=True, highlight=False)) as report:
         file = provide(problem, out, report)

@@ -101,25 +101,24 @@ def load(problem: ProblemConfig) -> ImageData:
         raise DataFault(*faults)
     data = first_classes(PROBLEMS[problem.name].load(problem), problem.classes)
     form = FORMS.get(problem.name)
-    if form is None:
-        return data
-    data = form.named(data)
-    shape = data.x_train.shape[1:]
-    faults = list(form.faults(data.source, shape, len(data.class_names), problem.classes))
+    data = data if form is None else form.named(data)
+    faults = list(_unlike(problem, data.source, data.x_train.shape[1:], len(data.class_names)))
     if faults:
         raise DataFault(*faults)
     return data
 
 
 def _path_faults(problem: ProblemConfig) -> Iterator[str]:
-    """Yields a line where a standard data set is not at its path, or needs none."""
+    """Yields a line where a standard data set is not where it is expected, or needs no path."""
     received = f"path={problem.path}"
     if not PROBLEMS[problem.name].needs_files and problem.path is not None:
         rule = f"problem {problem.name} reads no files, and this is no prepared file"
         yield fault("problem.path", rule, received, cure="Remove problem.path")
-    if default_path(problem.name) is None:
+    default = default_path(problem.name)
+    if default is None:
         return
-    if problem.path is None or not pathlib.Path(problem.path).expanduser().exists():
+    path = pathlib.Path(problem.path or default)
+    if path.name == default.name and not path.expanduser().exists():
         cure = f"Run `python -m mpinas prepare {problem.name}` first, where there is internet"
         yield fault("problem.path", "there are no data", received, cure=cure)
 
@@ -162,7 +161,8 @@ def check_problem(problem: ProblemConfig, prepared: PreparedProblem, batch_size:
         DataFault: the data are not those of the problem, there are not enough images for the
             parts, a class is missing from one, or there are fewer training images than one batch.
     """
-    faults = tuple(_unlike(problem, prepared))
+    where = f"problem.path, data of {prepared.source}"
+    faults = tuple(_unlike(problem, where, prepared.image_shape, prepared.classes))
     if faults:
         raise DataFault(*faults)
     training_images, validation_images = parts_of(problem, len(prepared.y_train))
@@ -183,22 +183,24 @@ def check_problem(problem: ProblemConfig, prepared: PreparedProblem, batch_size:
         )
 
 
-def _unlike(problem: ProblemConfig, prepared: PreparedProblem) -> Iterator[str]:
-    """Yields a line for each thing that a prepared file has otherwise than the section wants."""
+def _unlike(
+    problem: ProblemConfig, where: str, image_shape: tuple[int, ...], classes: int
+) -> Iterator[str]:
+    """Yields a line for each thing that data have otherwise than the section wants."""
     form = FORMS.get(problem.name)
-    if form is not None:
-        where = f"problem.path, data of {prepared.source}"
-        yield from form.faults(where, prepared.image_shape, prepared.classes, problem.classes)
-    wanted = {
-        "classes": (problem.classes, prepared.classes),
-        "image_size": (problem.image_size, prepared.image_shape[:2]),
-        "channels": (problem.channels, prepared.image_shape[2]),
+    wanted: dict[str, tuple[object, object]] = {
+        "image_size": (problem.image_size, image_shape[:2]),
+        "channels": (problem.channels, image_shape[2]),
     }
+    if form is None:
+        wanted["classes"] = (problem.classes, classes)
+    else:
+        yield from form.faults(where, image_shape, classes, problem.classes)
     for key, (asked, found) in wanted.items():
-        if asked not in (None, found) and not (form and key == "classes"):
+        if asked not in (None, found):
             yield fault(
                 f"problem.{key}",
-                "the prepared data are otherwise",
+                "the data are otherwise, and only image files are changed",
                 f"{key}={asked}, in the data={found}",
-                cure="Change the key, or prepare the data again",
+                cure="Remove the key, or prepare the data again with it",
             )
