@@ -114,9 +114,8 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
     """The image with its header read; whatever goes wrong with it inside is ``Unreadable``."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # about palettes and damaged EXIF: nothing depends on it
+            # About palettes and damaged EXIF: nothing depends on it.
+            warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise Unreadable(f"{image.width}x{image.height} pixels, {MOST_PIXELS} allowed")
