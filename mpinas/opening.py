@@ -17,7 +17,7 @@ from typing import Any
 from mpinas.checkpoint import START, Checkpoint, DamagedCheckpoint, load_checkpoint
 from mpinas.config import RunConfig
 from mpinas.config_file import Knowledge, differing_keys, dump_config, load_config
-from mpinas.errors import RunDirectoryFault, fault
+from mpinas.errors import DataFault, RunDirectoryFault, fault
 from mpinas.ownership import refuse_if_owned
 from mpinas.problems import (
     PROBLEMS,
@@ -140,13 +140,22 @@ def open_directory(config: RunConfig, path: Path, *, fresh: bool) -> RunDirector
     stored = load_config(directory.config, (), KNOWLEDGE)
     if shared is not None:
         _refuse_other_data(directory, open_prepared(shared))
-    elif not directory.problem.exists() or stored.problem.path != config.problem.path:
+    elif not _can_be_mapped(directory.problem) or stored.problem.path != config.problem.path:
         with tempfile.TemporaryDirectory(dir=directory.path) as folder:
             prepared_file = Path(folder) / directory.problem.name
             prepare(config.problem, prepared_file)
             _refuse_other_data(directory, open_prepared(prepared_file))
             prepared_file.replace(directory.problem)
     return directory
+
+
+def _can_be_mapped(file: Path) -> bool:
+    """Whether there is a prepared file of this version; another is made anew."""
+    try:
+        open_prepared(file)
+    except DataFault:
+        return False
+    return True
 
 
 def data_file(config: RunConfig, directory: RunDirectory) -> Path:

@@ -8,6 +8,7 @@ import pickle
 import struct
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import h5py
@@ -128,6 +129,20 @@ def image_bytes(image: np.ndarray, form: str = "PNG") -> bytes:
     grey = image.ndim == 3 and image.shape[2] == 1
     Image.fromarray(image[..., 0] if grey else image).save(target, form)
     return target.getvalue()
+
+
+def png_checksum(chunk: bytes) -> bytes:
+    """What follows a chunk (its name and content) in a PNG."""
+    return struct.pack(">I", zlib.crc32(chunk))
+
+
+def save_files(files: dict[str, bytes], home: Path) -> Path:
+    """A folder with these files, by their paths in it."""
+    for path, content in files.items():
+        file = home / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    return home
 
 
 def save_image_folder(arrays: Arrays, folder: Path) -> Path:

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from data_files import save_files
 
 from mpinas.errors import DataFault
 from mpinas.problems.tree import open_tree
@@ -31,11 +32,7 @@ TARS = ["tar", "gz", "bz2", "xz"]
 
 
 def save_folder(files: Files, folder: Path) -> Path:
-    for path, content in files.items():
-        file = folder / "folder" / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-    return folder / "folder"
+    return save_files(files, folder / "folder")
 
 
 def save_zip(files: Files, folder: Path, *, compression: int = zipfile.ZIP_DEFLATED) -> Path:
