@@ -31,6 +31,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif")
 MOST_PIXELS = 80_000_000
 """Of one image: 240 MB as RGB. Below the 89 million from which Pillow suspects a bomb."""
 
+_PNG_START = b"\x89PNG"
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 _GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L")
 _ORIENTATION = 0x0112
@@ -72,13 +73,21 @@ class Form:
     is_grey: bool
 
 
-def form_of(content: bytes) -> Form:
-    """Looks at the header only.
+def form_of(content: bytes, *, whole: bool = False) -> Form:
+    """Looks at the header.
+
+    Args:
+        whole: whether all of the image is looked at, as :func:`decode` does.
 
     Raises:
-        Unreadable: it is no image, or of too many pixels.
+        Unreadable: it is no image, or of too many pixels; where ``whole``, also if it is cut short
+            or damaged.
     """
+    if whole:
+        _refuse_wrong_checksums(content)
     with _opened(content) as image:
+        if whole:
+            image.load()
         width, height = image.size
         if _orientation(image) in _SWAPS_SIDES:
             width, height = height, width
@@ -98,6 +107,7 @@ def decode(content: bytes, *, size: tuple[int, int], channels: int) -> Images:
     Raises:
         Unreadable: it is no image, cut short, damaged, or of too many pixels.
     """
+    _refuse_wrong_checksums(content)
     with _opened(content) as image:
         turn = _TURNS.get(_orientation(image))
         image.load()
@@ -128,6 +138,17 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
     except Exception as error:
         lines = str(error).splitlines()
         raise Unreadable(lines[0] if lines else type(error).__name__) from error
+
+
+def _refuse_wrong_checksums(content: bytes) -> None:
+    """Pillow decodes a PNG without them, and one bit may then be another picture.
+
+    Raises:
+        Unreadable: a checksum is wrong, or the file ends early.
+    """
+    if content.startswith(_PNG_START):
+        with _opened(content) as image:
+            image.verify()
 
 
 def _orientation(image: Image.Image) -> int:

@@ -122,7 +122,8 @@ def _part_folders(tree: Tree) -> dict[str, str]:
         raise DataFault(fault(tree.source, "two folders of one part", received, _WANTED, cure))
     prefix = "".join(f"{folder}/" for folder in root)
     if "train" in parts:
-        return {part: f"{prefix}{names[0]}/" for part, names in parts.items()}
+        in_order = [part for part in ("train", "val", "test") if part in parts]
+        return {part: f"{prefix}{parts[part][0]}/" for part in in_order}
     if parts or any(folder.lower() in _PARTS for folder in root) or not children:
         received = f"folders={listed(children or root) or 'none'}"
         raise DataFault(fault(tree.source, "there is no train folder", received, _WANTED))

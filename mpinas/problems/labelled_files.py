@@ -112,7 +112,9 @@ def read_labelled(
     """
     files = (*training.paths, *test.paths)
     unreadable: dict[str, str] = {}
-    forms = dict(_each(tree, files, form_of, unreadable))
+    # What is left out must not count for size and channels, so it has to be known before.
+    look = functools.partial(form_of, whole=problem.skip_unreadable)
+    forms = dict(_each(tree, files, look, unreadable))
     readable = [forms[path] for path in training.paths if path in forms]
     if not readable:
         raise DataFault(*_unreadable_faults(tree, unreadable, len(files)))

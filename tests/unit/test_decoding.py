@@ -296,3 +296,28 @@ def test_flipped_bits_give_an_image_or_a_reason(kind):
             assert image.shape[:2] == SIZE
         assert line.isprintable()
         assert len(line) < 300
+
+
+def test_one_wrong_bit_of_a_png_is_never_another_picture():
+    """Pillow alone takes one in twenty for good: it looks at no checksum of the pixels."""
+    content = saved(SMOOTH_RGB, "PNG")
+    accepted = 0
+    for bit in range(8 * len(content)):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        try:
+            image = rgb(bytes(damaged), (32, 24))
+        except Unreadable:
+            continue
+        accepted += 1
+        assert np.array_equal(image, SMOOTH_RGB)
+    assert accepted < 200, "only in what follows the pixels"
+
+
+@pytest.mark.parametrize("kind", ["PNG RGB", "GIF", "BMP RGB"])
+def test_looking_at_the_whole_image_finds_what_decoding_finds(kind):
+    content = EXACT[kind][0]
+    assert form_of(content, whole=True) == form_of(content)
+    short = content[: len(content) * 3 // 4]
+    assert form_of(short) == form_of(content)
+    assert reason(short, lambda one: form_of(one, whole=True)) == reason(short, rgb)
