@@ -43,7 +43,7 @@ def read(tree: Tree, problem: ProblemConfig) -> ImageData:
     root = _root(tree) or ""
     contents = dict(tree.contents([f"{root}{_CLASSES}", f"{root}{_ANNOTATIONS}"]))
     lines = {path: _lines(tree, path, content) for path, content in contents.items()}
-    all_names = sorted({line.strip() for line in lines[f"{root}{_CLASSES}"]} - {""})
+    all_names = sorted({line.strip() for line in lines[f"{root}{_CLASSES}"]})
     training = _in_folders(tree, f"{root}train/")
     test = _annotated(lines[f"{root}{_ANNOTATIONS}"], f"{root}val/images/")
     faults = [
@@ -71,8 +71,9 @@ def _root(tree: Tree) -> str | None:
 
 
 def _lines(tree: Tree, path: str, content: bytes) -> list[str]:
+    """Those that are not empty."""
     try:
-        return content.decode("ascii").splitlines()
+        return [line for line in content.decode("ascii").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         where = f"{tree.source}, file {path}"
         received = f"byte={content[error.start]:#x} at {error.start}"
