@@ -37,7 +37,8 @@ def provide(problem: ProblemConfig, file: pathlib.Path | None, report: ReportByt
         if problem.path is None and problem.name in DOWNLOADS:
             _download_and_prepare(problem, target, report)
         else:
-            prepare(problem, target)
+            path = pathlib.Path(problem.path).expanduser().absolute() if problem.path else None
+            prepare(problem, target, source=str(path) if path else None)
     return target
 
 

@@ -45,7 +45,7 @@ def test_a_data_set_becomes_a_file_that_says_what_it_holds(place):
     assert result.exit_code == 0, result.output
     assert "data/data.h5: 80 training and 8 test images of 6x5x1, 4 classes" in result.stdout
     assert "8 of 8 test images are also training images" in result.stdout
-    assert "data.npz" in result.stdout
+    assert str(place / "data.npz") in result.stdout
     problem = open_prepared(place / "data" / "data.h5", verify=True)
     assert problem.checksum in result.stdout
     assert np.array_equal(problem.x_train, ARRAYS["x_train"])
