@@ -502,7 +502,8 @@ def test_a_section_that_cannot_work(tmp_path, section, message):
     ("section", "message"),
     [
         ({"name": "mnist"}, "problem.path: there are no data.*mpinas prepare mnist"),
-        ({"name": "cifar10", "path": "no.h5"}, "problem.path: .*path=no.h5.*prepare cifar10"),
+        ({"name": "cifar10", "path": "no/cifar10.h5"}, "problem.path: .*mpinas prepare cifar10"),
+        ({"name": "cifar10", "path": "no.h5"}, "no.h5: there is no such file or folder"),
         ({"name": "digits", "path": "x.npz"}, "problem.path: problem digits reads no files"),
     ],
 )
