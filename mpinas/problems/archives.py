@@ -289,7 +289,7 @@ class TarReader:
             archive = tarfile.TarFile(
                 fileobj=cast("IO[bytes]", stream), encoding="utf-8", errors="surrogateescape"
             )
-            while (member := archive.next()) is not None:
+            for member in archive:
                 cast("Any", archive).members.clear()  # it keeps a million of them otherwise
                 if member.size < 0:
                     raise ValueError("a size is negative")
