@@ -9,6 +9,7 @@ import collections
 import contextlib
 import os
 import pathlib
+import tarfile
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -105,8 +106,8 @@ def _looked_at(
     if not path.is_file():
         refuse(str(path), "neither a file nor a folder", allowed=_KINDS)
     with path.open("rb") as file:
-        start = file.read(_TAR_MARK_AT + len(_TAR_MARK))
-    if start.startswith(tuple(PACKINGS)) or start[_TAR_MARK_AT:] == _TAR_MARK:
+        start = file.read(tarfile.BLOCKSIZE)
+    if start.startswith(tuple(PACKINGS)) or _is_tar(start):
         tar = TarReader(path)
         return tar.paths(), tar.contents
     if start.startswith(_ZIP_START) or zipfile.is_zipfile(path):
@@ -114,6 +115,16 @@ def _looked_at(
         return archive.paths(), archive.contents
     received = f"first bytes={start[:4].hex(' ') or 'none'}"
     refuse(str(path), "not an archive that is known", received, allowed=_KINDS)
+
+
+def _is_tar(start: bytes) -> bool:
+    """By its mark, which may stand in a damaged header; before 1988 there was a checksum only."""
+    if start[_TAR_MARK_AT:].startswith(_TAR_MARK):
+        return True
+    with contextlib.suppress(tarfile.HeaderError):
+        tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape")
+        return True
+    return False
 
 
 def _refuse_none_or_twice(source: str, paths: Sequence[str], counts: Mapping[str, int]) -> None:

@@ -214,3 +214,13 @@ def test_a_file_that_goes_while_others_are_read(tmp_path):
         (folder / "a/1.png").unlink()
         with pytest.raises(DataFault, match=r"file a/1.png: it cannot be read"):
             tree.read("a/1.png")
+
+
+def test_a_tar_of_before_posix_has_no_mark(tmp_path):
+    path = save_tar({"a/1.png": b"one"}, tmp_path, form=tarfile.USTAR_FORMAT)
+    content = bytearray(path.read_bytes())
+    content[257:265] = bytes(8)
+    content[148:156] = b" " * 8
+    content[148:156] = b"%06o\0 " % sum(content[:512])
+    path.write_bytes(content)
+    assert read_all(path) == {"a/1.png": b"one"}
