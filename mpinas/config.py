@@ -119,6 +119,8 @@ class ProblemConfig(Section):
     def _can_be_a_path(cls, path: str | None) -> str | None:
         if path is None:
             return None
+        if not path:
+            raise ValueError(f"path is empty. Received: path={path!r}")
         if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in path):
             raise ValueError(f"path has characters that cannot be shown. Received: path={path!r}")
         try:

@@ -6,6 +6,7 @@ anything is written.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
 import time
@@ -139,13 +140,16 @@ def open_directory(config: RunConfig, path: Path, *, fresh: bool) -> RunDirector
     shared = _shared_file(config)
     stored = load_config(directory.config, (), KNOWLEDGE)
     if shared is not None:
-        _refuse_other_data(directory, open_prepared(shared))
+        _refuse_other_data(directory, open_prepared(shared, verify=True))
     elif not _can_be_mapped(directory.problem) or stored.problem.path != config.problem.path:
         with tempfile.TemporaryDirectory(dir=directory.path) as folder:
             prepared_file = Path(folder) / directory.problem.name
             prepare(config.problem, prepared_file)
             _refuse_other_data(directory, open_prepared(prepared_file))
             prepared_file.replace(directory.problem)
+    check_problem(
+        config.problem, open_prepared(data_file(config, directory)), config.trial.batch_size
+    )
     return directory
 
 
@@ -170,11 +174,8 @@ def _shared_file(config: RunConfig) -> Path | None:
 
 def _refuse_other_data(directory: RunDirectory, prepared: PreparedProblem) -> None:
     """Refuses data that differ from those the run began with, as far as anything tells."""
-    try:
-        begun_with = load_checkpoint(directory.start).about["data"]
-    except DamagedCheckpoint:
-        return
-    if prepared.checksum != begun_with:
+    begun_with = _data_begun_with(directory)
+    if begun_with is not None and prepared.checksum != begun_with:
         raise RunDirectoryFault(
             fault(
                 str(directory.path),
@@ -183,6 +184,14 @@ def _refuse_other_data(directory: RunDirectory, prepared: PreparedProblem) -> No
                 cure="Give the data it began with, another --out, or --fresh to begin anew",
             )
         )
+
+
+def _data_begun_with(directory: RunDirectory) -> str | None:
+    """The checksum of the data, of the first checkpoint that is intact."""
+    for file in (directory.start, *sorted(directory.checkpoints.glob("g*.h5"))):
+        with contextlib.suppress(DamagedCheckpoint):
+            return str(load_checkpoint(file).about["data"])
+    return None
 
 
 def _aside(path: Path) -> Path:
@@ -200,7 +209,7 @@ def fill_directory(config: RunConfig, directory: RunDirectory) -> None:
     """
     if _shared_file(config) is None:
         prepare(config.problem, directory.problem)
-    prepared = open_prepared(data_file(config, directory))
+    prepared = open_prepared(data_file(config, directory), verify=True)
     check_problem(config.problem, prepared, config.trial.batch_size)
     for remark in prepared.remarks:
         logger.info("data: %s", remark)
@@ -230,6 +239,7 @@ def problem_spec(config: RunConfig, prepared: PreparedProblem, prepared_file: Pa
     return ProblemSpec(
         name=config.problem.name,
         path=str(prepared_file.absolute()),
+        data=prepared.checksum,
         training_images=training_images,
         validation_images=validation_images,
         split_seed=config.seed,

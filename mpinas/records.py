@@ -144,6 +144,7 @@ class ProblemSpec:
     Attributes:
         name: of the problem, for people.
         path: prepared HDF5 file (see ``problems.prepared``), absolute.
+        data: checksum of the prepared data; empty for any.
         training_images, validation_images: sizes of the parts of the training data.
         split_seed: seeds the split; the same for all trials of a search.
         augment: a ``problem.augment`` section.
@@ -155,6 +156,7 @@ class ProblemSpec:
     training_images: int
     validation_images: int
     split_seed: int
+    data: str = ""
     augment: Mapping[str, Any] = field(default_factory=dict)
     stage: bool = False
 

@@ -36,13 +36,21 @@ class Form:
             wanted: ``problem.classes``.
         """
         needed = min(self.classes, wanted or self.classes)
-        if (image_shape, classes) != (self.image_shape, needed):
+        if image_shape == self.image_shape and classes != needed and classes <= self.classes:
+            yield fault(
+                "problem.classes",
+                "the data have another number of classes",
+                f"classes={wanted}, in the data={classes}",
+                f"Needed here: {needed}",
+                f"Set problem.classes to {classes}, or prepare data that have {needed}",
+            )
+        elif (image_shape, classes) != (self.image_shape, needed):
             yield fault(
                 where,
                 "not a data set of the form its name says",
                 f"image shape={image_shape}, classes={classes}",
                 f"Needed: image shape={self.image_shape}, classes={needed}",
-                "For other data set problem.name to arrays or images",
+                "For other data, set problem.name to arrays or images",
             )
 
     def named(self, data: ImageData) -> ImageData:

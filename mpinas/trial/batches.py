@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpinas.config import AugmentConfig
+from mpinas.errors import DataFault, fault
 from mpinas.problems.images import Images, Labels
 from mpinas.problems.normalisation import Statistics, channel_statistics
 from mpinas.problems.prepared import open_prepared
@@ -110,10 +111,14 @@ def open_parts(problem: ProblemSpec, batch_size: int, *, most_resident_bytes: in
         most_resident_bytes: images of the two parts that need no more than that become resident.
 
     Raises:
-        DataFault: the file cannot be opened or not be split.
+        DataFault: the file cannot be opened or not be split, or holds other data by now.
     """
     file = pathlib.Path(problem.path)
     prepared = open_prepared(staged(file, folders.shared()) if problem.stage else file)
+    if problem.data not in ("", prepared.checksum):
+        rule = "the prepared file was replaced by other data while the search ran"
+        cure = "Put back the data that the search began with, and start it again"
+        raise DataFault(fault(str(file), rule, f"data={prepared.checksum}", cure=cure))
     training, validation = split(
         prepared.y_train,
         training_images=problem.training_images,

@@ -161,3 +161,40 @@ def test_a_standard_data_set_is_expected_where_prepare_writes_it(place):
     assert invoke("prepare", "cifar10", "--from", "data.npz").exit_code == 0
     result = invoke("run", "search.yaml", "--set", "tuner.generations=1")
     assert result.exit_code == 0, result.output
+
+
+def search_of_prepared_data(place: Path) -> tuple[str, ...]:
+    """The command of a search that maps data/data.h5."""
+    assert invoke("prepare", "arrays", "--from", "data.npz").exit_code == 0
+    text = with_key(FAKE_SEARCH, "problem", name="arrays", path="data/data.h5")
+    config_file(place, with_key(text, "trial", batch_size=16))
+    return ("run", "search.yaml", "--set", "tuner.generations=1")
+
+
+def test_damaged_shared_data_are_refused_before_anything_is_written(place):
+    command = search_of_prepared_data(place)
+    file = place / "data" / "data.h5"
+    whole = file.read_bytes()
+    damaged = bytearray(whole)
+    damaged[-100] ^= 1
+    file.write_bytes(damaged)
+    assert invoke(*command).exit_code == 2
+    assert not (place / "runs" / "small").exists()
+    file.write_bytes(whole)
+    assert invoke(*command).exit_code == 0
+    before = sorted((place / "runs").rglob("*"))
+    file.write_bytes(damaged)
+    assert invoke(*command, "--fresh").exit_code == 2
+    assert invoke(*command).exit_code == 2
+    assert sorted((place / "runs").rglob("*")) == before
+
+
+def test_a_lost_start_does_not_let_other_data_in(place):
+    command = search_of_prepared_data(place)
+    assert invoke(*command).exit_code == 0
+    (place / "runs" / "small" / "checkpoints" / "start.h5").unlink()
+    data_files.save_npz(data_files.random_arrays((6, 5, 1), training=80, test=8, seed=9), place)
+    assert invoke("prepare", "arrays", "--from", "data.npz").exit_code == 0
+    result = invoke(*command[:2], "--set", "tuner.generations=2")
+    assert result.exit_code == 2
+    assert "began with other data" in result.stderr

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mpinas.config import AugmentConfig
+from mpinas.errors import DataFault
 from mpinas.problems.images import ImageData, numbered_names
 from mpinas.problems.normalisation import channel_statistics
-from mpinas.problems.prepared import write_prepared
+from mpinas.problems.prepared import open_prepared, write_prepared
 from mpinas.problems.splits import split
 from mpinas.records import ProblemSpec
 from mpinas.streams import stream
@@ -184,3 +187,17 @@ def test_statistics_are_of_the_chosen_images_and_each_channel(images):
     shuffled = channel_statistics(images, indices[::-1])
     assert np.array_equal(mean, shuffled[0])
     assert np.array_equal(deviation, shuffled[1])
+
+
+def test_other_data_under_the_same_name_are_refused(prepared):
+    problem = ProblemSpec(
+        name="random",
+        path=prepared,
+        data=open_prepared(pathlib.Path(prepared)).checksum,
+        training_images=300,
+        validation_images=90,
+        split_seed=0,
+    )
+    assert len(open_parts(problem, 100).training) == 3
+    with pytest.raises(DataFault, match="replaced by other data"):
+        open_parts(replace(problem, data="0" * 64), 100)

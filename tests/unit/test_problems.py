@@ -276,7 +276,7 @@ def test_a_path_that_cannot_even_be_looked_at_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "classes", "found"),
     [
-        ((28, 28), 9, "classes=9"),
+        ((28, 28), 9, "in the data=9"),
         ((32, 32), 10, r"shape=\(32, 32, 1\)"),
         ((28, 28, 3), 10, r"shape=\(28, 28, 3\)"),
         ((28, 28, 1), 10, ""),
