@@ -148,7 +148,7 @@ class ZipReader:
             DataFault: it is damaged or encrypted, or holds a link or a path that leads out of it.
         """
         with _damage_named(self._source), zipfile.ZipFile(self._path) as archive:
-            self._refuse_damaged_directory(archive.infolist())
+            refuse_damaged_directory(self._path, archive.infolist())
             for path, info in self._entries(archive):
                 if not info.is_dir():
                     self._refuse_other_than_file(path, info)
@@ -185,17 +185,21 @@ class ZipReader:
         if kind not in (0, stat.S_IFREG):
             refuse(where, "neither a file nor a folder", cure="Leave it out of the archive")
 
-    def _refuse_damaged_directory(self, entries: Sequence[zipfile.ZipInfo]) -> None:
-        """Compares with what stands twice: the directory of a zip has no checksum."""
-        with self._path.open("rb") as file:
-            file.seek(max(0, self._path.stat().st_size - _ZIP_END_BYTES))
-            end = file.read()
-            (declared,) = struct.unpack_from("<H", end, end.rindex(_ZIP_END) + 10)
-            names_agree = all(_stands_before_content(file, entry) for entry in entries)
-        if declared not in (0xFFFF, len(entries) & 0xFFFF) or not names_agree:
-            received = f"files declared={declared}, found={len(entries)}"
-            cure = "Get the archive again"
-            refuse(self._source, "its list of files is damaged", received, cure=cure)
+
+def refuse_damaged_directory(path: pathlib.Path, entries: Sequence[zipfile.ZipInfo]) -> None:
+    """Compares with what stands twice: the directory of a zip has no checksum.
+
+    Raises:
+        DataFault: the number of files, or the name of one, is not the same in both places.
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _ZIP_END_BYTES))
+        end = file.read()
+        (declared,) = struct.unpack_from("<H", end, end.rindex(_ZIP_END) + 10)
+        names_agree = all(_stands_before_content(file, entry) for entry in entries)
+    if declared not in (0xFFFF, len(entries) & 0xFFFF) or not names_agree:
+        received = f"files declared={declared}, found={len(entries)}"
+        refuse(str(path), "its list of files is damaged", received, cure="Get the archive again")
 
 
 def _stands_before_content(file: BinaryIO, entry: zipfile.ZipInfo) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pathlib
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from mpinas.config import ProblemConfig
 from mpinas.errors import DataFault, fault
 from mpinas.problems import hdf5
+from mpinas.problems.archives import refuse_damaged_directory
 from mpinas.problems.images import ARRAY_NAMES, Array, ImageData, checked
 from mpinas.problems.plausible import class_names, size_faults
 from mpinas.problems.prepared import is_prepared, open_prepared
@@ -100,6 +102,8 @@ def _read_npz(file: pathlib.Path) -> ImageData:
     try:
         faults = list(_declared_faults(file))
         archive = None if faults else np.load(file, allow_pickle=False)
+    except DataFault:
+        raise
     except Exception as error:
         raise DataFault(_not_npz(file, _reason(error))) from error
     if archive is None:
@@ -127,6 +131,11 @@ def _declared_faults(file: pathlib.Path) -> Iterator[str]:
     """
     with zipfile.ZipFile(file) as archive:
         members = archive.infolist()
+    refuse_damaged_directory(file, members)
+    counts = Counter(member.filename for member in members)
+    for name in sorted(name for name, count in counts.items() if count > 1):
+        where = f"{file}, array {ascii(name)[1:-1][:80].removesuffix('.npy')}"
+        yield fault(where, "the array stands there twice")
     for member in members:
         if member.flag_bits & _ENCRYPTED:
             where = f"{file}, array {ascii(member.filename)[1:-1][:80].removesuffix('.npy')}"

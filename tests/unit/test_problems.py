@@ -535,3 +535,16 @@ def test_splits_and_batches_that_the_data_cannot_give(tmp_path, section, batch_s
 def test_importing_problems_brings_no_scikit_learn():
     script = "import sys, mpinas.problems; sys.exit('sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_the_list_of_arrays_is_compared_and_names_come_once(tmp_path):
+    names = np.array(["a", "b", "c", "d"])
+    file = save(tmp_path, class_names=names)
+    content = bytearray(file.read_bytes())
+    content[content.rindex(b"class_names.npy") + 6] ^= 1
+    damaged = tmp_path / "damaged.npz"
+    damaged.write_bytes(content)
+    assert "its list of files is damaged" in faults_of(damaged)[0]
+    with zipfile.ZipFile(file, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("x_train.npy", b"another")
+    assert "array x_train: the array stands there twice" in faults_of(file)[0]
