@@ -40,7 +40,7 @@ from mpinas.report.progress import download_progress
 from mpinas.report.run_view import load_run, to_json_view
 from mpinas.report.tables import duration, render
 from mpinas.session import run_search
-from mpinas.signals import let_signals_in, stop_signals
+from mpinas.signals import STOP_SIGNALS, let_signals_in, stop_signals
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
@@ -67,7 +67,7 @@ class _RunByDefault(click.Group):
 @click.pass_context
 def main(context: click.Context) -> None:
     """Neural architecture search over MPI: CoDeepNEAT for Keras."""
-    if context.invoked_subcommand != "run":
+    if context.invoked_subcommand not in ("run", "prepare"):
         let_signals_in()
 
 
@@ -149,7 +149,6 @@ def prepare_data(
     PROBLEM is digits, mnist, fashion_mnist, cifar10, cifar100 or tiny_imagenet, which are
     downloaded without --from; or images, arrays or python, for data of your own.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     size = None if image_size is None else _guarded(lambda: _height_and_width(image_size))
     raw = {"name": name, "path": path, "image_size": size, **options}
     sys.exit(_exit_code(lambda: _prepare(raw, out)))
@@ -167,6 +166,11 @@ def _height_and_width(text: str) -> list[int]:
 
 
 def _prepare(raw: dict[str, Any], out: Path | None) -> int:
+    # Every end is an orderly one, so that no half-written file is left.
+    for number in (signal.SIGHUP, *STOP_SIGNALS):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, signal.default_int_handler)
+    let_signals_in()
     problem = load_problem(raw, KNOWLEDGE)
     if problem.path is not None and sys.stderr.isatty():
         click.echo(f"reading {problem.path}", err=True)

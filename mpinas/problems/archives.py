@@ -276,7 +276,8 @@ class TarReader:
     def _refuse_other_than_file(self, path: str, member: tarfile.TarInfo) -> None:
         where = f"{self._source}, file {path}"
         if member.islnk() or member.issym():
-            refuse(where, "it is a link", cure="Write the archive with `tar -h`")
+            cure = "Write the archive with `tar -h --hard-dereference`"
+            refuse(where, "it is a link", cure=cure)
         if not member.isreg():
             refuse(where, "neither a file nor a folder", cure="Leave it out of the archive")
         if member.issparse():
@@ -362,9 +363,14 @@ class _Forward:
         return content
 
     def drain(self) -> None:
-        """Goes to the end, where gzip, bzip2 and xz compare their checksums."""
-        while self._part(_PART_BYTES):
-            pass
+        """Goes to the end, where gzip, bzip2 and xz compare their checksums.
+
+        Raises:
+            ValueError: there is something behind the end of the tar: another one, for instance.
+        """
+        while part := self._part(_PART_BYTES):
+            if part.count(0) != len(part):
+                raise ValueError("there is more behind its end; two archives may have been joined")
 
     def _part(self, size: int) -> bytes:
         part = self._file.read(min(size, _PART_BYTES))

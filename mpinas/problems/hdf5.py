@@ -103,7 +103,7 @@ def _faults(file: str, source: h5py.File) -> Iterator[str]:
             allowed = "Needed in the file itself: " + ", ".join(ARRAY_NAMES)
             shown = sorted(ascii(key)[1:-1] for key in source)[:10]
             yield fault(where, "missing array", f"arrays={', '.join(shown)}", allowed)
-        elif dataset.external or dataset.is_virtual:
+        elif dataset.file.filename != source.filename or dataset.external or dataset.is_virtual:
             yield fault(where, "its values are in other files", cure="Copy them into this one")
         elif dataset.dtype.kind not in "biuf" or dataset.shape is None:
             allowed = "Arrays hold numbers"

@@ -74,6 +74,8 @@ class PreparedProblem:
 def is_prepared(file: pathlib.Path) -> bool:
     """Whether a file says of itself that it is a prepared one; it may be damaged nevertheless."""
     try:
+        if not file.is_file():
+            return False
         with file.open("rb") as stream:
             return stream.read(len(_TITLE)) == _TITLE
     except OSError:

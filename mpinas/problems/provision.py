@@ -32,8 +32,11 @@ def provide(problem: ProblemConfig, file: pathlib.Path | None, report: ReportByt
             file is left then.
     """
     target = file if file is not None else pathlib.Path(DATA_FOLDER) / f"{_name(problem)}.h5"
-    refuse_other_file(target)
     with _folder(target.parent, make=file is None):
+        refuse_other_file(target)
+        # To be told after hours of reading that there is no place for it would be late.
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".place-"):
+            pass
         if problem.path is None and problem.name in DOWNLOADS:
             _download_and_prepare(problem, target, report)
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import inspect
+import operator
 import os
 import pathlib
 import sys
@@ -73,16 +74,19 @@ def deliver(argument: str, folder: str) -> tuple[str, ...]:
         rule = f"{function} is not a function" if hasattr(module, function) else "no such function"
         raise DataFault(fault(argument, rule, f"functions={_functions(module)}", _FORM))
     returned = _guarded(load_arrays, argument, file, "the function failed")
-    arrays = _four(argument, returned)
+    unusable = "what it returned cannot be looked at"
+    arrays = _guarded(lambda: _four(argument, returned), argument, file, unusable)
     for name in ARRAY_NAMES:
         where = f"{argument}, array {name}"
         rule = "no array can be made of it"
-        array = _guarded(functools.partial(np.asarray, arrays[name]), where, file, rule)
+        value = _guarded(functools.partial(operator.getitem, arrays, name), where, file, rule)
+        array = _guarded(functools.partial(np.asarray, value), where, file, rule)
         if array.dtype.hasobject:
-            received = f"{name}={type(arrays[name]).__name__} of Python objects"
+            received = f"{name}={type(value).__name__} of Python objects"
             raise DataFault(fault(where, rule, received, "Arrays hold numbers"))
         save_array(folder, name, array)
-    return _names(argument, returned)
+    names: tuple[str, ...] = _guarded(lambda: _names(argument, returned), argument, file, unusable)
+    return names
 
 
 def _imported(file: pathlib.Path) -> Any:
@@ -105,7 +109,7 @@ def _guarded(call: Callable[[], Any], where: str, file: pathlib.Path, rule: str)
     """
     try:
         return call()
-    except KeyboardInterrupt:
+    except DataFault:
         raise
     except BaseException as error:
         received = f"error={_reason(error)}{_line(error, file)}"
@@ -115,8 +119,9 @@ def _guarded(call: Callable[[], Any], where: str, file: pathlib.Path, rule: str)
 def _reason(error: BaseException) -> str:
     try:
         text = error.msg if isinstance(error, SyntaxError) else str(error)
-    except Exception:
+    except BaseException:
         text = ""
+    text = "".join(one if one.isprintable() else " " for one in text)
     message = " ".join(text.split())[:_LONGEST_REASON]
     return type(error).__name__ + (f": {message}" if message else "")
 

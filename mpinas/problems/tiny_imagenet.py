@@ -53,11 +53,15 @@ def read(tree: Tree, problem: ProblemConfig) -> ImageData:
     if faults:
         raise DataFault(*faults)
     names = first_names(tree, all_names, problem)
+    used = _part(test, names)
+    if not used.paths:
+        where, rule = f"{tree.source}, file {root}{_ANNOTATIONS}", "no image of the classes used"
+        raise DataFault(fault(where, rule, f"classes={listed(names)}"))
     return read_labelled(
         tree,
         problem,
         training=_part(training, names),
-        test=_part(test, names),
+        test=used,
         names=names,
         remarks=[_REMARK],
     )

@@ -155,6 +155,10 @@ def test_arrays_in_other_files_are_not_followed(tmp_path):
     def linked(file):
         file["x_train"] = h5py.ExternalLink(str(other), "x_train")
 
+    def linked_twice(file):
+        file["other"] = h5py.ExternalLink(str(other), "/")
+        file["x_train"] = h5py.SoftLink("/other/x_train")
+
     def external(file):
         file.create_dataset("x_train", (24, 9, 7), "u1", external=[(str(raw), 0, 24 * 63)])
 
@@ -163,7 +167,7 @@ def test_arrays_in_other_files_are_not_followed(tmp_path):
         layout[:] = h5py.VirtualSource(str(other), "x_train", (24, 9, 7, 1))
         file.create_virtual_dataset("x_train", layout)
 
-    for put in (linked, external, virtual):
+    for put in (linked, linked_twice, external, virtual):
         line = fault_of(with_x_train(tmp_path, put))
         assert "missing array" in line or "its values are in other files" in line
 

@@ -91,6 +91,14 @@ BAD = [
     (RETURNED + "__import__('os')._exit(3)", "exit code=3"),
     (RETURNED + "__import__('os').kill(__import__('os').getpid(), 11)", "signal=SIGSEGV"),
     (RETURNED + "[0] * 10**17", "error=MemoryError"),
+    (RETURNED + "np.load(io.BytesIO(b''), allow_pickle=False)", "error="),
+    (
+        "\nimport io\ndef load():\n    file = io.BytesIO()\n    np.savez(file, **arrays())\n"
+        "    file.seek(0)\n    with np.load(file) as closed:\n        return closed",
+        "error=",
+    ),
+    ("\ndef load():\n    raise KeyboardInterrupt", "error=KeyboardInterrupt"),
+    ("\ndef load():\n    raise ValueError('\x1b[31mred')", "error=ValueError: [31mred"),
     ("\ndef load(a, b):\n    pass", "error=TypeError"),
     ("\nload = 3", "load is not a function. Received: functions=arrays"),
     ("\ndef loads():\n    pass", "no such function. Received: functions=arrays, loads"),

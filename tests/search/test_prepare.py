@@ -19,6 +19,7 @@ from mpinas.cli import main
 from mpinas.problems import open_prepared
 from mpinas.problems.splits import split
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 ARRAYS = data_files.random_arrays((6, 5, 1), training=80, test=8)
 
 
@@ -27,15 +28,18 @@ def place(tmp_path, monkeypatch) -> Path:
     """The current folder, with a data set in it."""
     monkeypatch.chdir(tmp_path)
     data_files.save_npz(ARRAYS, tmp_path)
+    (tmp_path / "pipes").mkdir()
+    os.mkfifo("pipes/one")
     return tmp_path
 
 
 def invoke(*arguments: str) -> Result:
-    handler = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         return CliRunner().invoke(main, arguments)
     finally:
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_a_data_set_becomes_a_file_that_says_what_it_holds(place):
@@ -80,8 +84,10 @@ def test_the_file_for_other_programs(place):
         (("arrays", "--from", "data.npz", "--image-size", "9x9"), "only image files are changed"),
         (("arrays", "--from", "data.npz", "--image-size", "9"), "such as 64x48"),
         (("arrays", "--from", "data.npz", "--channels", "3"), "problem.channels"),
-        (("images", "--from", "."), "no layout that is known"),
+        (("images", "--from", "pipes"), "neither a file nor a folder"),
         (("digits", "--from", "data.npz"), "reads no files"),
+        (("arrays", "--from", "data.npz", "--out", "n" * 300), "File name too long"),
+        (("arrays", "--from", "data.npz", "--out", "pipes/one"), "has this name"),
     ],
 )
 def test_what_the_user_must_change_is_a_line_and_nothing_is_written(place, arguments, words):
@@ -108,7 +114,7 @@ def load():
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", SIGNALS)
 def test_an_interrupted_preparation_leaves_nothing(place, number):
     (place / "slow.py").write_text(SLOW_FUNCTION)
     before = {*place.rglob("*"), place / "started", place / "__pycache__"}

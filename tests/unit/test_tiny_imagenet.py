@@ -11,6 +11,10 @@ import pytest
 from image_folders import assert_same, faults_of, faults_of_again, prepared, remarks
 from PIL import Image
 
+from mpinas.config import ProblemConfig
+from mpinas.errors import DataFault
+from mpinas.problems import load
+
 SHAPE = (8, 6, 3)
 CLASSES = [f"n{label:08d}" for label in range(4)]
 ANNOTATIONS = "val/val_annotations.txt"
@@ -148,3 +152,12 @@ def test_an_image_that_cannot_be_read_is_left_out_if_asked(home):
     rows = [row for row in by_class("test") if row != 3]
     assert np.array_equal(problem.x_test, IMAGES["test"][rows])
     assert np.array_equal(problem.y_test, ARRAYS["y_test"][rows])
+
+
+def test_classes_without_validation_images_are_refused(tmp_path):
+    """Rather than to set training images apart where the data have a test part."""
+    arrays = data_files.random_arrays((8, 8, 3), classes=3, training=9, test=3)
+    arrays["y_test"][:] = 2
+    home = data_files.save_tiny_imagenet(arrays, tmp_path)
+    with pytest.raises(DataFault, match="no image of the classes used"):
+        load(ProblemConfig(name="images", path=str(home), classes=2))

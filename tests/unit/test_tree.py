@@ -13,6 +13,7 @@ from tree_files import (
     FILES,
     HIDDEN,
     LONG,
+    TARS,
     faults_of,
     read_all,
     save,
@@ -224,3 +225,10 @@ def test_a_tar_of_before_posix_has_no_mark(tmp_path):
     content[148:156] = b"%06o\0 " % sum(content[:512])
     path.write_bytes(content)
     assert read_all(path) == {"a/1.png": b"one"}
+
+
+@pytest.mark.parametrize("kind", TARS)
+def test_joined_tars_are_no_tar(tmp_path, kind):
+    path = save_tar({"a/1.png": b"one"}, tmp_path, kind)
+    path.write_bytes(2 * path.read_bytes())
+    assert "there is more behind its end" in faults_of(path)[0]
