@@ -1,5 +1,7 @@
 """The command line: one verb, one function. The only place that prints.
 
+All ranks of a job import this module, for ``run``; what other verbs need is imported by them.
+
 Exit codes: 0 done, 1 failed, 2 the user must change something, 75 stopped early and saved.
 """
 
@@ -22,8 +24,6 @@ from rich.console import Console
 from mpinas import __version__
 from mpinas.config import RunConfig
 from mpinas.config_file import load_problem
-from mpinas.config_reference import reference
-from mpinas.config_schema import json_schema
 from mpinas.dispatch import launch, mpi
 from mpinas.dispatch.base import Executor
 from mpinas.dispatch.local import LocalExecutor
@@ -33,10 +33,6 @@ from mpinas.dispatch.settings import worker_settings
 from mpinas.dry_run import DryRun, dry_run
 from mpinas.errors import MpinasError, UserMustChange, fault
 from mpinas.opening import KNOWLEDGE, RunOptions, read_config, run_path
-from mpinas.problems import open_prepared
-from mpinas.problems.provision import provide
-from mpinas.report.data_view import prepared_lines
-from mpinas.report.progress import download_progress
 from mpinas.report.run_view import load_run, to_json_view
 from mpinas.report.tables import duration, render
 from mpinas.session import run_search
@@ -166,6 +162,11 @@ def _height_and_width(text: str) -> list[int]:
 
 
 def _prepare(raw: dict[str, Any], out: Path | None) -> int:
+    from mpinas.problems import open_prepared
+    from mpinas.problems.provision import provide
+    from mpinas.report.data_view import prepared_lines
+    from mpinas.report.progress import download_progress
+
     # Every end is an orderly one, so that no half-written file is left.
     for number in (signal.SIGHUP, *STOP_SIGNALS):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
@@ -189,12 +190,16 @@ def config_group() -> None:
 @config_group.command("schema")
 def config_schema() -> None:
     """Print the JSON Schema of a configuration file."""
+    from mpinas.config_schema import json_schema
+
     click.echo(json.dumps(json_schema(KNOWLEDGE), indent=2))
 
 
 @config_group.command("reference")
 def config_reference() -> None:
     """Print the page on all keys, docs/configuration.md."""
+    from mpinas.config_reference import reference
+
     click.echo(reference(KNOWLEDGE), nl=False)
 
 

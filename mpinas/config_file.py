@@ -94,9 +94,8 @@ def load_problem(raw: Mapping[str, Any], knowledge: Knowledge) -> ProblemConfig:
     Raises:
         ConfigurationFaults: all that is wrong, one line each.
     """
-    check = {"problem": knowledge.checks["problem"]}
-    problem, faults = _validate_section(ProblemConfig, "problem", raw, check)
-    if not isinstance(problem, ProblemConfig):
+    problem, faults = _validate_section(ProblemConfig, "problem", raw, knowledge.checks)
+    if faults or not isinstance(problem, ProblemConfig):
         raise ConfigurationFaults(*faults)
     return problem
 

@@ -18,6 +18,7 @@ from mpinas.opening import (
     load_start,
     run_path,
     search_setting,
+    with_data_of,
 )
 from mpinas.records import BYTES_PER_MB, Costs, Finished, Progress, TrialResult, TrialSpec
 from mpinas.run_directory import RunDirectory, create_run_directory
@@ -66,6 +67,9 @@ def dry_run(config: RunConfig, options: RunOptions, executor: Executor) -> DryRu
     check_directory(config, path, fresh=options.fresh)
     if options.start_from is not None:
         load_start(config, options.start_from, None if options.fresh else RunDirectory(path))
+    begun = RunDirectory(path)
+    if begun.exists() and not options.fresh:
+        config = with_data_of(config, begun)
     with tempfile.TemporaryDirectory() as folder:
         directory = create_run_directory(
             Path(folder) / config.name, lambda new: fill_directory(config, new)

@@ -137,20 +137,26 @@ def open_directory(config: RunConfig, path: Path, *, fresh: bool) -> RunDirector
             logger.warning("the old run is kept as %s", aside)
         return made
     directory.make_folders()
-    shared = _shared_file(config)
-    stored = load_config(directory.config, (), KNOWLEDGE)
-    if shared is not None:
-        _refuse_other_data(directory, open_prepared(shared, verify=True))
-    elif not _can_be_mapped(directory.problem) or stored.problem.path != config.problem.path:
+    if _shared_file(config) is None and _must_prepare(config, directory):
         with tempfile.TemporaryDirectory(dir=directory.path) as folder:
             prepared_file = Path(folder) / directory.problem.name
             prepare(config.problem, prepared_file)
             _refuse_other_data(directory, open_prepared(prepared_file))
             prepared_file.replace(directory.problem)
-    check_problem(
-        config.problem, open_prepared(data_file(config, directory)), config.trial.batch_size
-    )
+    check_data(config, directory)
     return directory
+
+
+def check_data(config: RunConfig, directory: RunDirectory) -> None:
+    """Reads the prepared data of a run once, and refuses what it cannot go on with.
+
+    Raises:
+        RunDirectoryFault: the run began with other data.
+        DataFault: the data are damaged, or not those that the configuration means.
+    """
+    prepared = open_prepared(data_file(config, directory), verify=True)
+    _refuse_other_data(directory, prepared)
+    check_problem(config.problem, prepared, config.trial.batch_size)
 
 
 def _can_be_mapped(file: Path) -> bool:
@@ -160,6 +166,25 @@ def _can_be_mapped(file: Path) -> bool:
     except DataFault:
         return False
     return True
+
+
+def with_data_of(config: RunConfig, directory: RunDirectory) -> RunConfig:
+    """The configuration with the data that a begun run would go on with; writes nothing.
+
+    Raises:
+        RunDirectoryFault, DataFault: see :func:`check_data`.
+    """
+    if _shared_file(config) is None and _must_prepare(config, directory):
+        return config
+    check_data(config, directory)
+    problem = config.problem.model_copy(update={"path": str(data_file(config, directory))})
+    return config.model_copy(update={"problem": problem})
+
+
+def _must_prepare(config: RunConfig, directory: RunDirectory) -> bool:
+    """Whether a begun run has no prepared data of its own that are still those of its path."""
+    stored = load_config(directory.config, (), KNOWLEDGE)
+    return stored.problem.path != config.problem.path or not _can_be_mapped(directory.problem)
 
 
 def data_file(config: RunConfig, directory: RunDirectory) -> Path:
@@ -209,17 +234,16 @@ def fill_directory(config: RunConfig, directory: RunDirectory) -> None:
     """
     if _shared_file(config) is None:
         prepare(config.problem, directory.problem)
-    prepared = open_prepared(data_file(config, directory), verify=True)
-    check_problem(config.problem, prepared, config.trial.batch_size)
-    for remark in prepared.remarks:
+    check_data(config, directory)
+    for remark in open_prepared(data_file(config, directory)).remarks:
         logger.info("data: %s", remark)
     write_whole(directory.config, dump_config(config))
 
 
 def search_setting(config: RunConfig, directory: RunDirectory) -> Setting:
-    """Everything a search has to know, out of its configuration and prepared data."""
+    """Everything a search has to know, out of its configuration and checked data."""
     prepared_file = data_file(config, directory)
-    prepared = open_prepared(prepared_file, verify=True)
+    prepared = open_prepared(prepared_file)
     problem = problem_spec(config, prepared, prepared_file)
     return Setting(
         config=config,

@@ -7,13 +7,13 @@ Knows numpy, h5py, Pillow and file formats; knows no network and no trial.
 
 from __future__ import annotations
 
+import importlib
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from mpinas.config import ProblemConfig
 from mpinas.errors import DataFault, fault, unknown_name
-from mpinas.problems import arrays, digits, layouts, python_function
 from mpinas.problems.images import ImageData, first_classes
 from mpinas.problems.overlap import count_shared_images
 from mpinas.problems.prepared import (
@@ -34,6 +34,7 @@ __all__ = [
     "check_problem_section",
     "default_path",
     "is_prepared",
+    "load",
     "open_prepared",
     "parts_of",
     "prepare",
@@ -49,26 +50,32 @@ class ProblemEntry:
     """A line of the registry.
 
     Attributes:
-        load: reads and checks the data at ``problem.path``; raises DataFault.
+        loader: the module of this package that reads the data, imported when it does: each rank of
+            a job imports the package, and one of them reads.
         needs_path: whether ``problem.path`` has to be given.
         needs_files: whether there is anything to read; otherwise no path is needed ever.
     """
 
-    load: Callable[[ProblemConfig], ImageData]
+    loader: str = "layouts"
     needs_path: bool = False
     needs_files: bool = True
 
+    def load(self, problem: ProblemConfig) -> ImageData:
+        """Reads and checks the data at ``problem.path``; raises DataFault."""
+        data: ImageData = importlib.import_module(f"{__name__}.{self.loader}").load(problem)
+        return data
+
 
 PROBLEMS: Mapping[str, ProblemEntry] = {
-    "digits": ProblemEntry(load=digits.load, needs_files=False),
-    "mnist": ProblemEntry(load=layouts.read),
-    "fashion_mnist": ProblemEntry(load=layouts.read),
-    "cifar10": ProblemEntry(load=layouts.read),
-    "cifar100": ProblemEntry(load=layouts.read),
-    "tiny_imagenet": ProblemEntry(load=layouts.read),
-    "images": ProblemEntry(load=layouts.read, needs_path=True),
-    "arrays": ProblemEntry(load=arrays.load, needs_path=True),
-    "python": ProblemEntry(load=python_function.load, needs_path=True),
+    "digits": ProblemEntry(loader="digits", needs_files=False),
+    "mnist": ProblemEntry(),
+    "fashion_mnist": ProblemEntry(),
+    "cifar10": ProblemEntry(),
+    "cifar100": ProblemEntry(),
+    "tiny_imagenet": ProblemEntry(),
+    "images": ProblemEntry(needs_path=True),
+    "arrays": ProblemEntry(loader="arrays", needs_path=True),
+    "python": ProblemEntry(loader="python_function", needs_path=True),
 }
 
 
@@ -112,7 +119,7 @@ def _path_faults(problem: ProblemConfig) -> Iterator[str]:
     """Yields a line where a standard data set is not where it is expected, or needs no path."""
     received = f"path={problem.path}"
     if not PROBLEMS[problem.name].needs_files and problem.path is not None:
-        rule = f"problem {problem.name} reads no files, and this is no prepared file"
+        rule = f"problem {problem.name} reads no files"
         yield fault("problem.path", rule, received, cure="Remove problem.path")
     default = default_path(problem.name)
     if default is None:

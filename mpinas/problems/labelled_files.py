@@ -117,11 +117,11 @@ def read_labelled(
     forms = dict(_each(tree, files, look, unreadable))
     readable = [forms[path] for path in training.paths if path in forms]
     if not readable:
-        raise DataFault(*_unreadable_faults(tree, unreadable, len(files)))
+        raise DataFault(_unreadable_fault(tree, unreadable, len(files)))
     target = _target(problem, readable, forms)
     images = _decoded(tree, files, forms, target, unreadable)
     if unreadable and not problem.skip_unreadable:
-        raise DataFault(*_unreadable_faults(tree, unreadable, len(files)))
+        raise DataFault(_unreadable_fault(tree, unreadable, len(files)))
     arrays = _arrays(images, training, test, unreadable)
     _refuse_lost_classes(tree, arrays["y_train"], names, needed=1 if test.paths else 2)
     said = [*remarks, *_form_remarks(forms, target), *_unreadable_remarks(unreadable, len(files))]
@@ -224,13 +224,13 @@ def _refuse_lost_classes(tree: Tree, labels: Array, names: Sequence[str], *, nee
         raise DataFault(fault(tree.source, rule, f"classes={listed(lost)}", allowed))
 
 
-def _unreadable_faults(tree: Tree, unreadable: Mapping[str, str], files: int) -> Iterator[str]:
+def _unreadable_fault(tree: Tree, unreadable: Mapping[str, str], files: int) -> str:
     rule = f"{len(unreadable):,} of {files:,} images cannot be read"
+    named = [f"{path} ({unreadable[path]})" for path in sorted(unreadable, key=natural_key)]
     cure = "Mend or remove them, or leave them out with --skip-unreadable"
-    yield fault(tree.source, rule, cure=f"{cure} (problem.skip_unreadable)")
-    for path in sorted(unreadable, key=natural_key)[:MOST_NAMED]:
-        received = f"reason={unreadable[path]}"
-        yield fault(f"{tree.source}, file {path}", "the image cannot be read", received)
+    return fault(
+        tree.source, rule, f"files={listed(named)}", cure=f"{cure} (problem.skip_unreadable)"
+    )
 
 
 def _unreadable_remarks(unreadable: Collection[str], files: int) -> Iterator[str]:

@@ -40,7 +40,7 @@ TREE_LAYOUTS: Mapping[str, Layout] = {
 """In the order in which they are tried."""
 
 
-def read(problem: ProblemConfig) -> ImageData:
+def load(problem: ProblemConfig) -> ImageData:
     """Reads ``problem.path``, whatever of the known layouts it has.
 
     Raises:

@@ -89,14 +89,24 @@ def refuse_other_file(file: pathlib.Path) -> None:
         raise DataFault(fault(str(file), rule, cure="Choose another name, or remove it"))
 
 
+def cannot_be_written(file: pathlib.Path, error: OSError) -> DataFault:
+    """What to raise where there is no place for a prepared file."""
+    rule, received = "the prepared file cannot be written", f"error={error.strerror or error}"
+    cure = "Make the folder, or give it room and write permission"
+    return DataFault(fault(str(file), rule, received, cure=cure))
+
+
 def write_prepared(data: ImageData, file: pathlib.Path) -> None:
     """Writes the file whole or not at all; a prepared file of that name is replaced.
+
+    A symbolic link stays one, and what it leads to is written.
 
     Raises:
         DataFault: something else has that name, the folder is missing or cannot be written to,
             or the disk is full.
     """
     refuse_other_file(file)
+    file = pathlib.Path(os.path.realpath(file))
     # The process id alone is not unique on a file system that machines share.
     temporary = file.with_name(f".{file.name}.{socket.gethostname()}-{os.getpid()}")
     try:
@@ -104,10 +114,7 @@ def write_prepared(data: ImageData, file: pathlib.Path) -> None:
         os.replace(temporary, file)
         fsync_directory(file.parent)
     except OSError as error:
-        cure = "Make the folder, or give it room and write permission"
-        rule = "the prepared file cannot be written"
-        received = f"error={error.strerror or error}"
-        raise DataFault(fault(str(file), rule, received, cure=cure)) from error
+        raise cannot_be_written(file, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -8,10 +8,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 
 from mpinas.config import ProblemConfig
-from mpinas.errors import DataFault, fault
-from mpinas.problems import DATA_FOLDER, prepare
+from mpinas.problems import DATA_FOLDER, PROBLEMS, prepare
 from mpinas.problems.downloads import DOWNLOADS, download
-from mpinas.problems.prepared import refuse_other_file
+from mpinas.problems.prepared import cannot_be_written, refuse_other_file
 
 ReportBytes = Callable[[int, int], None]
 """Called with the bytes that have come and the bytes there are."""
@@ -32,7 +31,7 @@ def provide(problem: ProblemConfig, file: pathlib.Path | None, report: ReportByt
             file is left then.
     """
     target = file if file is not None else pathlib.Path(DATA_FOLDER) / f"{_name(problem)}.h5"
-    with _folder(target.parent, make=file is None):
+    with _place(target, make=file is None):
         refuse_other_file(target)
         # To be told after hours of reading that there is no place for it would be late.
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".place-"):
@@ -47,23 +46,22 @@ def provide(problem: ProblemConfig, file: pathlib.Path | None, report: ReportByt
 
 def _name(problem: ProblemConfig) -> str:
     """Of the file: the standard data set's, or what the user's own data are called."""
-    if problem.name not in ("images", "arrays", "python") or problem.path is None:
+    if problem.path is None or not PROBLEMS[problem.name].needs_path:
         return problem.name
     return pathlib.Path(problem.path.partition(":")[0]).name.split(".")[0] or problem.name
 
 
 @contextlib.contextmanager
-def _folder(folder: pathlib.Path, *, make: bool) -> Iterator[None]:
-    """Has the folder there while inside; one made for nothing is removed again."""
+def _place(file: pathlib.Path, *, make: bool) -> Iterator[None]:
+    """Has the file's folder there while inside; one made for nothing is removed again."""
+    folder = file.parent
     made = make and not folder.exists()
     try:
         if made:
             folder.mkdir()
         yield
     except OSError as error:
-        rule, received = "nothing can be written there", f"error={error.strerror or error}"
-        cure = "Make the folder, or give it room and write permission"
-        raise DataFault(fault(str(folder), rule, received, cure=cure)) from error
+        raise cannot_be_written(file, error) from error
     finally:
         if made:
             with contextlib.suppress(OSError):

@@ -23,7 +23,8 @@ def split(
     """Splits stratified: each class has the same share in both parts, as far as images go.
 
     With another ``training_images`` and the same ``validation_images``, the smaller training part
-    lies inside the larger one.
+    lies inside the larger one as far as each class has no fewer images in the larger one, which
+    largest remainders do not promise where classes differ in size.
 
     Args:
         labels: whole numbers (N,), of all training images.

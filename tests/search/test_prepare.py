@@ -211,3 +211,42 @@ def test_a_lost_start_does_not_let_other_data_in(place):
     result = invoke(*command[:2], "--set", "tuner.generations=2")
     assert result.exit_code == 2
     assert "began with other data" in result.stderr
+
+
+def test_a_dry_run_of_a_begun_run_looks_at_its_data(place):
+    command = search_of_prepared_data(place)
+    assert invoke(*command).exit_code == 0
+    data_files.save_npz(data_files.random_arrays((6, 5, 1), training=80, test=8, seed=9), place)
+    assert invoke("prepare", "arrays", "--from", "data.npz", "--out", "other.h5").exit_code == 0
+    result = invoke(*command, "--dry-run", "--set", "problem.path=other.h5")
+    assert result.exit_code == 2
+    assert "began with other data" in result.stderr
+
+
+def test_a_dry_run_needs_raw_data_no_more_than_the_run_does(place):
+    text = with_key(FAKE_SEARCH, "problem", name="arrays", path="data.npz")
+    config_file(place, with_key(text, "trial", batch_size=16))
+    command = ("run", "search.yaml", "--set", "tuner.generations=1")
+    assert invoke(*command).exit_code == 0
+    (place / "data.npz").unlink()
+    result = invoke(*command, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert invoke(*command).exit_code == 0
+
+
+def test_a_link_is_written_through(place):
+    (place / "scratch").mkdir()
+    (place / "link.h5").symlink_to("scratch/data.h5")
+    assert invoke("prepare", "arrays", "--from", "data.npz", "--out", "link.h5").exit_code == 0
+    assert (place / "link.h5").is_symlink()
+    assert open_prepared(place / "scratch" / "data.h5").classes == 4
+
+
+def test_a_rank_of_a_search_does_not_load_what_reading_data_needs():
+    """Hundreds of ranks import the package from one file system at once."""
+    unwanted = ("PIL", "tarfile", "http.client", "mpinas.problems.layouts", "mpinas.config_schema")
+    program = f"import sys, mpinas.cli; print([one for one in {unwanted} if one in sys.modules])"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"
