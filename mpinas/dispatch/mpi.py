@@ -49,6 +49,9 @@ from mpinas.records import (
 
 SLEEP_PER_SWEEP = 10.0
 HELLO_LIMIT_S = 300.0
+OUTPUT_S = 0.5
+"""Between the last line and an abort: MPICH's launcher drops what it has not yet passed on (2 of 81
+jobs lost their last line without this)."""
 SHORTEST_GRACE_S = 5.0
 """For farewells: a worker needs a moment to end its child, whatever ``run.grace_s`` says."""
 
@@ -93,11 +96,17 @@ def abort_on_error(world: World) -> None:
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         sys.stderr.write(f"rank {world.rank} of {world.size} fails:\n")
         traceback.print_exception(kind, error, trace)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        world.mpi.COMM_WORLD.Abort(1)
+        _abort(world, 1)
 
     sys.excepthook = hook
+
+
+def _abort(world: World, exit_code: int) -> None:
+    """Ends every rank at once, after what was printed is through."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    time.sleep(OUTPUT_S)
+    world.mpi.COMM_WORLD.Abort(exit_code)
 
 
 def leave(world: World, unanswered: Sequence[int], exit_code: int) -> NoReturn:
@@ -107,10 +116,8 @@ def leave(world: World, unanswered: Sequence[int], exit_code: int) -> NoReturn:
         unanswered: workers that :meth:`MpiExecutor.close` or :func:`dismiss` got no answer from;
             MPI's orderly end would wait for them for ever.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
     if unanswered:
-        world.mpi.COMM_WORLD.Abort(exit_code)
+        _abort(world, exit_code)
     sys.exit(exit_code)
 
 

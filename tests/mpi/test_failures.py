@@ -31,7 +31,7 @@ def test_a_worker_that_ignores_stop_does_not_hold_the_job(exit_code: int) -> Non
         code, lines, errors = farm(
             "leave_a_deaf_worker", settings={"grace_s": 1.0}, exit_code=exit_code
         )
-        assert pick(lines, "unanswered") == [[2]]
+        assert pick(lines, "unanswered") == [[2]], errors
         if code != -signal.SIGSEGV:
             break
     assert code == exit_code, errors
