@@ -213,7 +213,11 @@ class Failure(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curves:
-    """One number an epoch, in order. Losses are cross entropies in nats, accuracies in 0..1."""
+    """One number an epoch, in order. Losses are cross entropies in nats, accuracies in 0..1.
+
+    Attributes:
+        training_time_s: wall time of each epoch's training steps.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _NOT_A_NUMBER_SURVIVES
 
@@ -221,6 +225,7 @@ class Curves:
     training_accuracy: tuple[float, ...] = ()
     validation_loss: tuple[float, ...] = ()
     validation_accuracy: tuple[float, ...] = ()
+    training_time_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,11 +245,16 @@ class Costs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """Seconds of wall time, by phase. ``start_s`` is from the order to the child's first line."""
+    """Seconds of wall time, by phase. ``start_s`` is from the order to the child's first line.
+
+    ``shrink_s`` is the regularised training, ``rebuild_s`` the cut: the narrower network is built,
+    given its weights and compiled. The first step of either network is traced in its training.
+    """
 
     start_s: float = 0.0
     build_s: float = 0.0
     shrink_s: float = 0.0
+    rebuild_s: float = 0.0
     train_s: float = 0.0
     evaluate_s: float = 0.0
     wall_time_s: float = 0.0
@@ -259,6 +269,41 @@ class Worker:
     device: str
 
 
+class ShrinkOutcome(str, enum.Enum):
+    """What a shrink came to. After ``BROKEN`` the network was trained unshrunk, from the start."""
+
+    SHRUNK = "shrunk"
+    NOTHING_REMOVED = "nothing_removed"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shrink:
+    """What the shrink did to a network (Gordon et al. 2018; the paper, section 4).
+
+    Attributes:
+        steps: of regularised training.
+        widths: output channels by layer name after the cut; 0 for a layer that is gone.
+        alive_flops_at_start: by the alive channels before the first step; below the network's
+            FLOPs the threshold removes by initialiser, not by learning.
+        accuracy_before_cut, accuracy_after_cut: validation accuracies in 0..1, both after the
+            regularised training; None where there was no cut.
+        cut_error: how much the cut changed the logits of a few training batches: root mean square
+            of the difference over that of the logits, before statistics are estimated anew; None
+            where there was no cut.
+        warnings: what a reader of the result has to know, one line each.
+    """
+
+    outcome: ShrinkOutcome
+    steps: int
+    widths: Mapping[str, int] = field(default_factory=dict)
+    alive_flops_at_start: int
+    accuracy_before_cut: float | None = None
+    accuracy_after_cut: float | None = None
+    cut_error: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialResult:
     """What came of a trial.
@@ -266,7 +311,9 @@ class TrialResult:
     Attributes:
         fitness: validation accuracy in 0..1, higher is better; None unless ``COMPLETE``.
         costs: of the candidate's network; None where it could not be told.
-        shrunk_costs: after the shrink; None where nothing was shrunk.
+        shrunk_costs: of the network that was trained after the shrink, equal to ``costs`` where
+            nothing was removed; None where the trial had no shrink, or it broke the network.
+        shrink: what the shrink did; None where the trial had none.
         widths: output channels by layer name, before the shrink.
         error: the traceback or the reason, as text; empty for a complete trial.
     """
@@ -279,6 +326,7 @@ class TrialResult:
     curves: Curves = Curves()
     costs: Costs | None = None
     shrunk_costs: Costs | None = None
+    shrink: Shrink | None = None
     widths: Mapping[str, int] = field(default_factory=dict)
     times: Times = Times()
     worker: Worker | None = None
