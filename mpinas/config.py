@@ -23,6 +23,7 @@ from pydantic import (
 from typing_extensions import Self
 
 from mpinas.config_fake import FakeConfig
+from mpinas.config_shrink import ShrinkConfig
 from mpinas.config_values import (
     DomainConfig,
     RangeDomain,
@@ -268,7 +269,18 @@ class TrialConfig(Section):
     save_weights: Literal["none", "best", "last_generation"] = Field(
         default="none", description="of which trials trained weights are kept in the run directory"
     )
+    shrink: ShrinkConfig = ShrinkConfig()
     fake: FakeConfig = FakeConfig()
+
+    @model_validator(mode="after")
+    def _training_after_the_shrink(self) -> TrialConfig:
+        if self.shrink.enabled and self.shrink.epochs_after(self.epochs) < 1:
+            raise ValueError(
+                "the regularised epochs count among the trial's, and at least one is left for the "
+                f"shrunk network. Received: epochs={self.epochs}, "
+                f"shrink.epochs={self.shrink.epochs:g}"
+            )
+        return self
 
     @field_validator("learning_rate")
     @classmethod
