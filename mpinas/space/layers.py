@@ -89,6 +89,7 @@ class LayerKind:
         parameter_count: all weights, as ``keras.Layer.count_params`` counts them.
         flops: 2 x multiply-adds for one image; 0 for all but convolution and dense layers.
         channels: what happens to channels.
+        width: the parameter that is the number of new outputs; empty where there is none.
         gene: None for a kind that can be built but not searched.
     """
 
@@ -97,6 +98,7 @@ class LayerKind:
     parameter_count: Callable[[Parameters, Sequence[Shape]], int] = _no_cost
     flops: Callable[[Parameters, Sequence[Shape]], int] = _no_cost
     channels: Channels
+    width: str = ""
     gene: Gene | None = None
 
 
@@ -341,6 +343,7 @@ LAYERS: Mapping[str, LayerKind] = {
         parameter_count=_conv2d_parameters,
         flops=_conv2d_flops,
         channels=Channels.NEW,
+        width="filters",
         gene=_CONV2D_GENE,
     ),
     "depthwise_conv2d": LayerKind(
@@ -356,6 +359,7 @@ LAYERS: Mapping[str, LayerKind] = {
         parameter_count=_dense_parameters,
         flops=_dense_flops,
         channels=Channels.NEW,
+        width="units",
         gene=_DENSE_GENE,
     ),
     "batch_norm": LayerKind(
