@@ -1,0 +1,131 @@
+"""From alive groups to what each layer keeps: nothing that is left ends up without channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mpinas.assembly.description import MERGES, LayerDescription, gone_with
+from mpinas.morphnet.channels import ChannelGraph, Ids, Mask
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A cut.
+
+    Attributes:
+        alive: the groups that are kept.
+        gone: names of the layers that are left out, merges of a single input included.
+        keep_inputs, keep_outputs: indices of the channels that each remaining layer reads and
+            makes, sorted, into those it had; only of the first input.
+        widths: channels that each layer makes afterwards, 0 where it is gone.
+    """
+
+    alive: Mask
+    gone: frozenset[str]
+    keep_inputs: Mapping[str, Ids]
+    keep_outputs: Mapping[str, Ids]
+    widths: Mapping[str, int]
+
+    @property
+    def removes_nothing(self) -> bool:
+        """Whether the network stays as it is."""
+        return bool(self.alive.all())
+
+
+def make_plan(
+    graph: ChannelGraph,
+    alive: Mask,
+    *,
+    sizes: npt.NDArray[np.floating] | None = None,
+    min_filters: int = 1,
+    round_to: int = 1,
+    remove_layers: bool = True,
+) -> Plan:
+    """Decides what is cut.
+
+    A layer without an alive channel is left out where the network goes on without it: a dead
+    branch of a sum, a dead part of a concatenation. Elsewhere it keeps ``min_filters``.
+
+    Args:
+        alive: by the threshold; frozen groups are alive whatever it says.
+        sizes: of the groups; where a layer has to keep more, its largest live, of equal ones the
+            first.
+        round_to: kept channels are rounded up to a multiple, as far as the layer has them.
+        remove_layers: whether layers may go; without it each keeps ``min_filters``.
+    """
+    alive = alive | graph.frozen
+    rank = np.zeros(graph.groups) if sizes is None else sizes
+    gone = _gone(graph, alive) if remove_layers else frozenset()
+    alive = alive & ~_made_only_by(graph, gone)
+    left = [one for one in graph.makers if one.name not in gone]
+    changed = True
+    while changed:  # a group that comes back for one layer is back in all that share it
+        before = alive.copy()
+        for layer in left:
+            ids = graph.outputs[layer.name]
+            alive[_needed(ids, alive, rank, min_filters, round_to)] = True
+        changed = bool((before != alive).any())
+    return _plan(graph, alive, gone)
+
+
+def _plan(graph: ChannelGraph, alive: Mask, gone: frozenset[str]) -> Plan:
+    dropped = gone | frozenset(_single_merges(graph, gone))
+    left = [one for one in graph.descriptions if one.name not in dropped]
+    return Plan(
+        alive=alive,
+        gone=dropped,
+        keep_inputs={
+            one.name: np.flatnonzero(alive[graph.inputs[one.name][0]]) for one in left if one.inputs
+        },
+        keep_outputs={one.name: np.flatnonzero(alive[graph.outputs[one.name]]) for one in left},
+        widths={
+            one.name: 0 if one.name in gone else int(alive[graph.outputs[one.name]].sum())
+            for one in graph.makers
+        },
+    )
+
+
+def _needed(
+    ids: Ids, alive: Mask, rank: npt.NDArray[np.floating], min_filters: int, round_to: int
+) -> Ids:
+    """Dead groups of a layer that have to come back, the largest first."""
+    kept = int(alive[ids].sum())
+    wanted = max(kept, min(min_filters, len(ids)))
+    wanted = min(-(-wanted // round_to) * round_to, len(ids))
+    dead = ids[~alive[ids]]
+    return dead[np.argsort(-rank[dead], kind="stable")][: wanted - kept]
+
+
+def _gone(graph: ChannelGraph, alive: Mask) -> frozenset[str]:
+    """Layers the network goes on without, taken in their order."""
+    last = graph.descriptions[-1].name
+    gone: frozenset[str] = frozenset()
+    for layer in graph.makers:
+        if not alive[graph.outputs[layer.name]].any():
+            without = gone_with(graph.descriptions, gone | {layer.name})
+            if last not in without:
+                gone = without
+    return gone
+
+
+def _made_only_by(graph: ChannelGraph, gone: frozenset[str]) -> Mask:
+    """Groups that none of the remaining layers makes."""
+    lost, made = np.zeros(graph.groups, bool), np.zeros(graph.groups, bool)
+    for layer in graph.makers:
+        (lost if layer.name in gone else made)[graph.outputs[layer.name]] = True
+    return lost & ~made & ~graph.frozen
+
+
+def _single_merges(graph: ChannelGraph, gone: frozenset[str]) -> Iterator[str]:
+    """Merges that are left with one input: they are that input."""
+    for layer in graph.descriptions:
+        if layer.kind in MERGES and layer.name not in gone and _left(layer, gone) == 1:
+            yield layer.name
+
+
+def _left(layer: LayerDescription, gone: frozenset[str]) -> int:
+    return sum(name not in gone for name in layer.inputs)
