@@ -59,10 +59,14 @@ and from its own package; not from its neighbours in a row."""
 TENSORFLOW_FILES = (
     "assembly/keras_model.py",
     "assembly/from_keras.py",
+    "morphnet/gates.py",
+    "morphnet/optimizer.py",
     "morphnet/regularizer.py",
     "morphnet/shrink.py",
     "trial/inputs.py",
     "trial/run.py",
+    "trial/shrinking.py",
+    "trial/training.py",
 )
 ANYWHERE: dict[str, tuple[str, ...]] = {
     "tensorflow": TENSORFLOW_FILES,
