@@ -7,14 +7,14 @@ it and folded into the next bias, or into the mean of the next batch norm. numpy
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mpinas.assembly.description import LayerDescription
+from mpinas.assembly.description import MERGES, LayerDescription
 from mpinas.morphnet.channels import ChannelGraph
 from mpinas.morphnet.plan import Plan
 from mpinas.space.layers import Channels
@@ -75,6 +75,7 @@ class _Walk:
         self.offsets: dict[str, Array] = {}
         self.carried: dict[str, tuple[Array, ...]] = {}
         self.exact = True
+        self._left: set[str] = set()
 
     def pass_layer(self, layer: LayerDescription) -> None:
         """Finds the layer's offsets and, where it is left, its weights."""
@@ -99,12 +100,14 @@ class _Walk:
             self.carried[layer.name] = new
 
     def _kept(self, layer: LayerDescription) -> npt.NDArray[np.bool_]:
-        """Which of its channels the narrower network has."""
-        there = layer.name not in self._plan.gone or self._is_merge_of_one(layer)
-        return self._plan.alive[self._graph.outputs[layer.name]] & there
+        """Which of its channels the narrower network has.
 
-    def _is_merge_of_one(self, layer: LayerDescription) -> bool:
-        return any(name in self._plan.keep_outputs for name in layer.inputs)
+        A merge that is left with one input is that input, and so still there.
+        """
+        is_merge = layer.kind in MERGES and not self._left.isdisjoint(layer.inputs)
+        if layer.name in self._plan.keep_outputs or is_merge:
+            self._left.add(layer.name)
+        return self._plan.alive[self._graph.outputs[layer.name]] & (layer.name in self._left)
 
     def _lost(self, layer: LayerDescription, inputs: list[Array]) -> Array:
         self.exact &= not any(one.any() for one in inputs)
@@ -153,11 +156,11 @@ class _Walk:
         has_scale, has_center = (bool(layer.parameters.get(key, True)) for key in _AFFINE)
         scale = affine[0] if has_scale else np.ones_like(mean)
         beta = affine[-1] if has_center else np.zeros_like(mean)
+        deviation = np.sqrt(variance.astype(np.float64) + layer.parameters["epsilon"])
+        given = (offsets - mean) * scale / deviation + beta
         if layer.name in self._gammas:
-            given = beta.astype(np.float64)
-        else:
-            deviation = np.sqrt(variance.astype(np.float64) + layer.parameters["epsilon"])
-            given = (offsets - mean) * scale / deviation + beta
+            alive = self._plan.alive[self._graph.outputs[layer.name]]
+            given = np.where(alive, given, beta)
         new_mean = (mean - offsets).astype(mean.dtype)
         new = tuple(array[kept] for array in (*affine, new_mean, variance))
         return np.where(kept, 0.0, given), new
@@ -177,7 +180,7 @@ def _moved(layer: LayerDescription, inputs: list[Array]) -> Array:
     return inputs[0]
 
 
-_JOINS: Mapping[str, Any] = {
+_JOINS: Mapping[str, Callable[[Array], Array]] = {
     "add": lambda rows: rows.sum(axis=0),
     "average": lambda rows: rows.mean(axis=0),
     "subtract": lambda rows: rows[0] - rows[1],
