@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     SerializeAsAny,
     Tag,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -276,9 +277,11 @@ class TrialConfig(Section):
     def _training_after_the_shrink(self) -> TrialConfig:
         if self.shrink.enabled and self.shrink.epochs_after(self.epochs) < 1:
             raise ValueError(
-                "the regularised epochs count among the trial's, and at least one is left for the "
-                f"shrunk network. Received: epochs={self.epochs}, "
-                f"shrink.epochs={self.shrink.epochs:g}"
+                "the regularised epochs count among the trial's where weights are inherited, and "
+                "at least one is left for the shrunk network. Received: "
+                f"epochs={self.epochs}, shrink.epochs={self.shrink.epochs:g}, "
+                "shrink.inherit_weights=true. Give the trial more epochs or the shrink fewer, or "
+                "set shrink.inherit_weights to false"
             )
         return self
 
@@ -360,3 +363,17 @@ class RunConfig(Section):
     trial: TrialConfig = TrialConfig()
     run: RunSettings = RunSettings()
     comparison: ComparisonConfig = ComparisonConfig()
+
+    @field_validator("trial")
+    @classmethod
+    def _batch_norm_to_shrink_by(cls, trial: TrialConfig, others: ValidationInfo) -> TrialConfig:
+        """A regulariser of scales that no network has would remove nothing and say nothing."""
+        space = others.data.get("space")
+        is_without = isinstance(space, SpaceConfig) and not space.batch_norm
+        if trial.shrink.enabled and trial.shrink.source == "gamma" and is_without:
+            raise ValueError(
+                "gamma is the scale of a batch norm, and this space has none. Received: "
+                "shrink.source=gamma, space.batch_norm=false. Set shrink.source to auto or gate, "
+                "or space.batch_norm to true"
+            )
+        return trial

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
 from mpinas.config_values import Section
+from mpinas.errors import fault
 
 Source = Literal["gamma", "gate", "group_lasso", "max_weight"]
 SHRINK_DRIFT = 3.0
@@ -38,8 +41,18 @@ class Thresholds(Section):
     @model_validator(mode="before")
     @classmethod
     def _a_number_is_all(cls, value: Any) -> Any:
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return dict.fromkeys(cls.model_fields, value) if is_number else value
+        if isinstance(value, (Mapping, Thresholds)):
+            return value
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(
+                "wrong type: a number or a section with keys of its own is wanted. "
+                f"Received: threshold={value!r:.60}"
+            )
+        if not 0 <= value < math.inf:
+            raise ValueError(
+                f"value out of range. Received: threshold={value!r:.60}. Allowed: 0 and above"
+            )
+        return dict.fromkeys(cls.model_fields, value)
 
 
 class ShrinkConfig(Section):
@@ -87,14 +100,21 @@ class ShrinkConfig(Section):
 
     @model_validator(mode="after")
     def _relative_thresholds(self) -> ShrinkConfig:
-        for source in type(self.threshold).model_fields:
+        for source in ("gamma", "gate") if self.source == "auto" else (self.source,):
             threshold = self.threshold_of(source)
             if self.is_relative(source) and threshold >= 1:
                 raise ValueError(
                     "a threshold relative to the layer's largest is below 1. "
-                    f"Received: threshold.{source}={threshold:g}"
+                    f"Received: threshold.{source}={threshold:g}, source={self.source}, "
+                    f"relative={json.dumps(self.relative)}"
                 )
         return self
+
+    def source_with(self, *, batch_norm: bool) -> Source:
+        """What tells how alive a channel is, behind which there is a batch norm or none."""
+        if self.source == "auto":
+            return "gamma" if batch_norm else "gate"
+        return self.source
 
     def threshold_of(self, source: str) -> float:
         """From where on a channel is alive that ``source`` tells of."""
@@ -117,3 +137,63 @@ class ShrinkConfig(Section):
     def epochs_after(self, epochs: int) -> int:
         """Of training after the cut, in a trial of so many epochs; below 1 where none is left."""
         return epochs - math.ceil(self.epochs) if self.inherit_weights else epochs
+
+
+def drift_warnings(
+    shrink: ShrinkConfig,
+    *,
+    batch_norm: bool,
+    learning_rate: float,
+    optimizer: str,
+    steps_per_epoch: int,
+) -> tuple[str, ...]:
+    """A line where the regularised training is too short for anything to come to its threshold.
+
+    Adam and its kin move a value by at most about the learning rate in a step, so learning rate
+    times steps says how far it can come, whatever the strength. Scales begin at 1. Where weights
+    tell, they begin anywhere; a threshold that is a share of the largest says nothing there.
+
+    Args:
+        batch_norm: whether the networks have it.
+        learning_rate: the highest of a trial.
+        optimizer: of a trial; the steps of ``sgd`` have no such bound.
+        steps_per_epoch: of training; at least 1.
+    """
+    if not shrink.enabled:
+        return ()
+    source, steps = shrink.source_with(batch_norm=batch_norm), shrink.steps(steps_per_epoch)
+    threshold, relative = shrink.threshold_of(source), shrink.is_relative(source)
+    if source in ("gamma", "gate"):
+        drift = shrink.scale_rate(steps_per_epoch) * steps
+        needed = (1 - threshold) / (1 + threshold) if relative else 1 - threshold
+        return (_still_scales(shrink, source, steps, needed),) if drift < needed else ()
+    is_bounded = optimizer != "sgd" and not relative
+    if is_bounded and learning_rate * steps < threshold:
+        return (_still_weights(learning_rate, source, steps, threshold),)
+    return ()
+
+
+def _still_scales(shrink: ShrinkConfig, source: Source, steps: int, needed: float) -> str:
+    """Where one scale falls and the layer's largest rises, half of the way is enough for each."""
+    rate, threshold = shrink.scale_learning_rate or 0.0, shrink.threshold_of(source)
+    share = " of the layer's largest" if shrink.is_relative(source) else ""
+    return fault(
+        "trial.shrink.scale_learning_rate",
+        "no channel can be removed at any strength: Adam moves a scale, which begins at 1, by at "
+        "most about the learning rate in a step",
+        f"scale_learning_rate={rate:g}, steps={steps}, product={rate * steps:.4g}",
+        f"Needed: a product of {needed:.4g} for threshold.{source}={threshold:g}{share}",
+        "Set scale_learning_rate to null, give the shrink more epochs or make batch_size smaller",
+    )
+
+
+def _still_weights(rate: float, source: Source, steps: int, threshold: float) -> str:
+    return fault(
+        "trial.shrink.threshold",
+        "what is removed follows more from the initial weights than from training: the optimizer "
+        "moves a weight by at most about the learning rate in a step",
+        f"learning_rate={rate:g}, steps={steps}, product={rate * steps:.4g}",
+        f"Needed: a product of {threshold:.4g} for threshold.{source}={threshold:g}",
+        "Give the shrink more epochs, make batch_size smaller or learning_rate higher, or set "
+        "source to auto and scale_learning_rate to null",
+    )

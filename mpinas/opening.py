@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from typing import Any
 from mpinas.checkpoint import START, Checkpoint, DamagedCheckpoint, load_checkpoint
 from mpinas.config import RunConfig
 from mpinas.config_file import Knowledge, differing_keys, dump_config, load_config
+from mpinas.config_shrink import drift_warnings
+from mpinas.config_values import RangeDomain
 from mpinas.errors import DataFault, RunDirectoryFault, fault
 from mpinas.ownership import refuse_if_owned
 from mpinas.problems import (
@@ -241,10 +244,16 @@ def fill_directory(config: RunConfig, directory: RunDirectory) -> None:
 
 
 def search_setting(config: RunConfig, directory: RunDirectory) -> Setting:
-    """Everything a search has to know, out of its configuration and checked data."""
+    """Everything a search has to know, out of its configuration and checked data.
+
+    Logs what is allowed and yet cannot be meant: see :func:`shrink_warnings`.
+    """
     prepared_file = data_file(config, directory)
     prepared = open_prepared(prepared_file)
     problem = problem_spec(config, prepared, prepared_file)
+    training_images = problem.training_images * config.problem.augment.copies
+    for line in shrink_warnings(config, training_images):
+        logger.warning("%s", line)
     return Setting(
         config=config,
         tuner=build_tuner(config),
@@ -253,7 +262,25 @@ def search_setting(config: RunConfig, directory: RunDirectory) -> Setting:
         data=prepared.checksum,
         image_shape=prepared.image_shape,
         classes=prepared.classes,
-        training_images=problem.training_images * config.problem.augment.copies,
+        training_images=training_images,
+    )
+
+
+def shrink_warnings(config: RunConfig, training_images: int) -> tuple[str, ...]:
+    """A line where the shrink of no trial can remove what is to be removed.
+
+    Args:
+        training_images: that a trial sees in an epoch, all copies counted.
+    """
+    trial = config.trial
+    rates = trial.learning_rate
+    highest = rates.max if isinstance(rates, RangeDomain) else rates
+    return drift_warnings(
+        trial.shrink,
+        batch_norm=config.space.batch_norm,
+        learning_rate=max(highest) if isinstance(highest, tuple) else highest,
+        optimizer=trial.optimizer,
+        steps_per_epoch=math.ceil(training_images / trial.batch_size),
     )
 
 
