@@ -35,7 +35,8 @@ class DryRun:
 
     Attributes:
         costs, layers: of one candidate of the starting populations.
-        trial_s: expected seconds of a trial.
+        trial_s: expected seconds of a trial in which nothing is shrunk: what a shrink takes and
+            what it saves is known only once networks have been shrunk.
         disk_mb: of the run directory at the end, saved weights not counted.
     """
 
@@ -116,12 +117,13 @@ class _Measured:
 
 
 def _try_out(spec: TrialSpec, executor: Executor) -> _Measured:
-    """Two epochs of a candidate, in a process of its own as every trial.
+    """Two epochs of a candidate, not shrunk, in a process of its own as every trial.
 
     Raises:
         MpinasError: it fails.
     """
-    short = {**spec.settings, "epochs": TRIED_EPOCHS}
+    unshrunk = {**spec.settings["shrink"], "enabled": False}
+    short = {**spec.settings, "epochs": TRIED_EPOCHS, "shrink": unshrunk}
     epoch_ends_s: list[float] = []
     executor.submit(replace(spec, settings=short, weights_path=None))
     while executor.workers():
