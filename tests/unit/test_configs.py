@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 
 from mpinas.config import RunConfig
-from mpinas.config_file import load_config
-from mpinas.opening import KNOWLEDGE
+from mpinas.config_file import differing_keys, load_config
+from mpinas.opening import KNOWLEDGE, shrink_warnings
 from mpinas.space.presets import SPACES
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 FILES = sorted(CONFIGS.glob("*.yaml"))
 PAPER = ["mnist", "cifar10", "cifar100", "tiny_imagenet"]
 STANDARD = [*PAPER, "fashion_mnist"]
+SHRINKS = ["shrink-paper", "shrink-fast"]
 
 
 def load(name: str) -> RunConfig:
@@ -27,7 +28,7 @@ def text(name: str) -> str:
 
 
 def test_which_there_are() -> None:
-    assert {file.stem for file in FILES} == {*STANDARD, "images", "quickstart"}
+    assert {file.stem for file in FILES} == {*STANDARD, *SHRINKS, "images", "quickstart"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -67,6 +68,56 @@ def test_numbers_of_the_paper(
     assert config.problem.classes == classes
     named = load_config(CONFIGS / "mnist.yaml", (f"space={space}",), KNOWLEDGE)
     assert config.space == named.space
+
+
+@pytest.mark.parametrize(
+    ("name", "threshold"),
+    [("mnist", 0.1), ("cifar10", 0.1), ("cifar100", 0.05), ("tiny_imagenet", 0.05)],
+)
+def test_shrinks_of_the_paper(name: str, threshold: float) -> None:
+    """Its thresholds, but not for the scales of batch norms, where they would end whole layers."""
+    shrink = load(name).trial.shrink
+    assert (shrink.enabled, shrink.epochs, shrink.strength) == (True, 1, 1)
+    for source in ("gate", "group_lasso", "max_weight"):
+        assert (shrink.threshold_of(source), shrink.is_relative(source)) == (threshold, False)
+    assert (shrink.threshold_of("gamma"), shrink.is_relative("gamma")) == (0.2, True)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_one_shrinks_and_can(file: Path) -> None:
+    """An epoch is left for the shrunk network, and scales can come to their threshold."""
+    config = load_config(file, (), KNOWLEDGE)
+    assert config.trial.shrink.enabled
+    assert config.trial.shrink.epochs_after(config.trial.epochs) >= 2
+    for training_images in (10_000, 50_000):
+        assert shrink_warnings(config, training_images) == ()
+
+
+def test_the_shrink_to_the_letter() -> None:
+    config, mnist = load("shrink-paper"), load("mnist")
+    shrink = config.trial.shrink
+    assert shrink.source == "max_weight"
+    assert (shrink.threshold_of("max_weight"), shrink.is_relative("max_weight")) == (0.1, False)
+    assert (shrink.epochs, shrink.strength, shrink.penalty) == (1, 1, "l1")
+    assert shrink.metric == "flops"
+    assert shrink.epochs_after(config.trial.epochs) == config.trial.epochs
+    assert differing(config, mnist) == {"space.batch_norm"}
+    assert not config.space.batch_norm
+
+
+def test_the_fast_shrink() -> None:
+    config, cifar10 = load("shrink-fast"), load("cifar10")
+    shrink = config.trial.shrink
+    assert (shrink.epochs, shrink.source, shrink.inherit_weights) == (0.5, "gamma", True)
+    assert (shrink.threshold_of("gamma"), shrink.is_relative("gamma")) == (0.2, True)
+    assert shrink.epochs_after(config.trial.epochs) == config.trial.epochs - 1
+    assert differing(config, cifar10) == set()
+
+
+def differing(one: RunConfig, other: RunConfig) -> set[str]:
+    """Keys, but for those of the shrink, in which they define different searches."""
+    keys = {line.split(" ")[0] for line in differing_keys(one, other)}
+    return {key for key in keys if not key.startswith("trial.shrink.")}
 
 
 def test_spaces_of_the_paper() -> None:
