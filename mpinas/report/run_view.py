@@ -116,9 +116,29 @@ def trial_row(result: TrialResult) -> Mapping[str, Any]:
         "shrunk_parameters": shrunk.get("parameters"),
         "network_hash": result.network_hash,
         "shrink_s": times["shrink_s"],
+        "rebuild_s": times["rebuild_s"],
         "train_s": times["train_s"],
         "wall_time_s": times["wall_time_s"],
         "host": worker.get("host"),
         "rank": worker.get("rank"),
         "device": worker.get("device"),
+        "shrink": _shrink_row(plain),
+    }
+
+
+def _shrink_row(plain: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the shrink did, of a result as plain JSON; None where the trial had none."""
+    shrink = plain["shrink"]
+    if shrink is None:
+        return None
+    return {
+        "outcome": shrink["outcome"],
+        "steps": shrink["steps"],
+        "accuracy_before_cut": shrink["accuracy_before_cut"],
+        "accuracy_after_cut": shrink["accuracy_after_cut"],
+        "cut_error": shrink["cut_error"],
+        "flops_at_start": shrink["alive_flops_at_start"],
+        "warnings": shrink["warnings"],
+        "widths_before": plain["widths"],
+        "widths": shrink["widths"],
     }

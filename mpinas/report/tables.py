@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from mpinas.records import TrialResult, TrialStatus, trial_number
 from mpinas.report.run_view import RunView
+from mpinas.report.shrinks import shrink_cell, shrink_lines
 
 LEADERS = 10
 
 
 def render(view: RunView, leaders: int = LEADERS) -> RenderableType:
-    """Headline, leaderboard, failures and running trials of a run."""
+    """Headline, leaderboard, shrinks, failures and running trials of a run."""
     parts: list[RenderableType] = [*headline(view), leaderboard(view, leaders)]
+    parts += map(Text, shrink_lines(view.results))
     failures = failure_line(view)
     if failures:
         parts.append(failures)
@@ -38,10 +41,13 @@ def headline(view: RunView) -> Iterator[str]:
 
 
 def leaderboard(view: RunView, leaders: int) -> Table:
-    """The best trials, highest fitness first."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("", "trial", "accuracy", "parameters", "MFLOPs", "seconds", "host"):
-        table.add_column(name, justify="left" if name in ("trial", "host") else "right")
+    """The best trials, highest fitness first; with what is left of them in a run with shrinks."""
+    has_shrinks = any(result.shrink is not None for result in view.results)
+    shrunk_to = ("shrunk to",) if has_shrinks else ()
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0) if has_shrinks else (0, 1))
+    for name in ("", "trial", "accuracy", "parameters", "MFLOPs", *shrunk_to, "seconds", "host"):
+        justify: JustifyMethod = "left" if name in ("trial", "host") else "right"
+        table.add_column(name, justify=justify, no_wrap=has_shrinks and name != "host")
     for rank, result in enumerate(ranked(view)[:leaders], start=1):
         costs = result.costs
         table.add_row(
@@ -50,6 +56,7 @@ def leaderboard(view: RunView, leaders: int) -> Table:
             f"{result.fitness:.4f}",
             f"{costs.parameters:,}" if costs else "",
             f"{costs.flops / 1e6:.2f}" if costs else "",
+            *((shrink_cell(result),) if has_shrinks else ()),
             f"{result.times.wall_time_s:.1f}",
             result.worker.host if result.worker else "",
         )

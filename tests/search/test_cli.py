@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from click.testing import CliRunner
 from searching import config_file, found
 
 from mpinas.cli import main
+from mpinas.journal import append_result, read_results
 from mpinas.ownership import claim, release
+from mpinas.records import Shrink, ShrinkOutcome
 from mpinas.run_directory import RunDirectory
 
 
@@ -59,9 +62,29 @@ def test_the_json_has_exactly_the_promised_keys(place):
     ]
     keys = (
         "trial_id status failure fitness flops shrunk_flops parameters shrunk_parameters "
-        "network_hash shrink_s train_s wall_time_s host rank device"
+        "network_hash shrink_s rebuild_s train_s wall_time_s host rank device shrink"
     )
     assert all(list(trial) == keys.split() for trial in view["trials"])
+
+
+def test_show_tells_of_shrinks_where_there_were_any(place):
+    invoke("run", "search.yaml", "--set", "tuner.generations=1")
+    assert "shr" not in invoke("show", "runs/small").stdout
+    journal = RunDirectory(place / "runs" / "small").journals()[0]
+    old = next(result for result in read_results(journal) if result.fitness is not None)
+    broken = Shrink(
+        outcome=ShrinkOutcome.BROKEN, steps=3, alive_flops_at_start=1, warnings=("odd",)
+    )
+    append_result(journal, replace(old, shrink=broken))
+    text = invoke("show", "runs/small").stdout
+    row = next(line for line in text.splitlines() if line.split()[1:2] == [old.trial_id])
+    assert "broken" in row
+    assert "shrink: 0 shrunk, 0 nothing removed, 1 broken and trained unshrunk" in text
+    assert f"the first, of {old.trial_id}: odd" in text
+    trials = json.loads(invoke("show", "runs/small", "--json").stdout)["trials"]
+    told = [trial for trial in trials if trial["shrink"] is not None]
+    assert [(one["trial_id"], one["shrunk_flops"]) for one in told] == [(old.trial_id, None)]
+    assert told[0]["shrink"]["outcome"] == "broken"
 
 
 def test_show_names_what_a_stranger_wants_to_know(place):
