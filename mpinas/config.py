@@ -7,6 +7,7 @@ layer kind exist, is this tuner known) is not judged here; see ``config_file.Kno
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -366,14 +367,15 @@ class RunConfig(Section):
 
     @field_validator("trial")
     @classmethod
-    def _batch_norm_to_shrink_by(cls, trial: TrialConfig, others: ValidationInfo) -> TrialConfig:
-        """A regulariser of scales that no network has would remove nothing and say nothing."""
-        space = others.data.get("space")
-        is_without = isinstance(space, SpaceConfig) and not space.batch_norm
-        if trial.shrink.enabled and trial.shrink.source == "gamma" and is_without:
+    def _scales_to_shrink_by(cls, trial: TrialConfig, others: ValidationInfo) -> TrialConfig:
+        """A regulariser of scales that no network has would find nothing to remove."""
+        space, shrink = others.data.get("space"), trial.shrink
+        if not shrink.enabled or not isinstance(space, SpaceConfig):
+            return trial
+        if shrink.source == ("gate" if space.batch_norm else "gamma"):
             raise ValueError(
-                "gamma is the scale of a batch norm, and this space has none. Received: "
-                "shrink.source=gamma, space.batch_norm=false. Set shrink.source to auto or gate, "
-                "or space.batch_norm to true"
+                "gamma needs networks with batch norm, and gate stands only where there is none. "
+                f"Received: shrink.source={shrink.source}, "
+                f"space.batch_norm={json.dumps(space.batch_norm)}. Set shrink.source to auto"
             )
         return trial

@@ -41,9 +41,10 @@ def tried(tmp_path: Path, *overrides: str) -> TrialSpec:
 def test_the_candidate_is_trained_for_two_epochs_and_not_shrunk(tmp_path, epochs):
     """Two epochs are none after a shrink of two; and a shrink would be taken for an epoch."""
     shrink = f"trial.shrink={{enabled: true, epochs: {epochs}, source: gate, round_to: 4}}"
-    spec = tried(tmp_path, *ENDING_WELL, shrink)
+    bare = "space.batch_norm=false"
+    spec = tried(tmp_path, *ENDING_WELL, bare, shrink)
     settings = TrialConfig.model_validate_json(canonical_json(spec.settings))
-    meant = config_of(tmp_path, *ENDING_WELL, shrink).trial
+    meant = config_of(tmp_path, *ENDING_WELL, bare, shrink).trial
     assert meant.shrink.enabled
     assert settings.epochs == TRIED_EPOCHS
     assert settings.shrink == meant.shrink.model_copy(update={"enabled": False})

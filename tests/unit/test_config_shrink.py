@@ -189,14 +189,26 @@ def test_an_epoch_is_left_after_the_shrink(tmp_path, epochs, shrink, inherit, le
     assert "set shrink.inherit_weights to false" in line
 
 
-def test_gamma_needs_a_batch_norm(tmp_path):
-    """A regulariser that found no scale would remove nothing, with no word about it."""
-    gamma = ("trial.shrink.source=gamma", "trial.shrink.enabled=true", "trial.epochs=2")
-    config_of(tmp_path, *gamma)
-    config_of(tmp_path, "space.batch_norm=false", *gamma[::2])
-    config_of(tmp_path, "space.batch_norm=false", *gamma, "trial.shrink.source=auto")
-    (line,) = faults_of(tmp_path, "space.batch_norm=false", *gamma)
-    assert "Received: shrink.source=gamma, space.batch_norm=false." in line
+@pytest.mark.parametrize(("source", "batch_norm"), [("gamma", "false"), ("gate", "true")])
+def test_a_source_that_no_network_has_is_refused(tmp_path, source, batch_norm):
+    """Every trial of the search would find nothing to remove."""
+    overrides = (f"space.batch_norm={batch_norm}", f"trial.shrink.source={source}")
+    enabled = "trial.shrink.enabled=true"
+    config_of(tmp_path, *overrides)
+    config_of(tmp_path, *overrides, enabled, "trial.shrink.source=auto")
+    config_of(tmp_path, *overrides, enabled, "trial.shrink.source=max_weight")
+    other = {"true": "false", "false": "true"}[batch_norm]
+    config_of(tmp_path, *overrides, enabled, f"space.batch_norm={other}")
+    (line,) = faults_of(tmp_path, *overrides, enabled)
+    assert f"Received: shrink.source={source}, space.batch_norm={batch_norm}." in line
+
+
+def test_a_faulty_space_is_not_judged_with_the_shrink(tmp_path):
+    gate = ("trial.shrink={enabled: true, source: gate}", "space.batch_norm=no")
+    with pytest.raises(ConfigurationFaults) as caught:
+        config_of(tmp_path, *gate)
+    (line,) = caught.value.faults
+    assert "space.batch_norm: wrong type" in line
 
 
 def test_what_tells_where_nothing_is_said():
@@ -224,7 +236,7 @@ ALL_CHANGED = {
 
 def test_the_resolved_configuration_loads_back_equal(tmp_path):
     assert list(ALL_CHANGED) == list(ShrinkConfig.model_fields)
-    text = with_key(FAKE_SEARCH, "trial", shrink=ALL_CHANGED)
+    text = with_key(with_key(FAKE_SEARCH, "trial", shrink=ALL_CHANGED), "space", batch_norm=False)
     config = load_config(config_file(tmp_path, text), (), KNOWLEDGE)
     assert config.trial.shrink.model_dump(mode="json") == ALL_CHANGED
     again = load_config(config_file(tmp_path, dump_config(config)), (), KNOWLEDGE)
