@@ -282,17 +282,20 @@ class Shrink:
     """What the shrink did to a network (Gordon et al. 2018; the paper, section 4).
 
     Attributes:
-        steps: of regularised training.
+        steps: of regularised training that were made.
         widths: output channels by layer name after the cut; 0 for a layer that is gone.
         alive_flops_at_start: by the alive channels before the first step; below the network's
             FLOPs the threshold removes by initialiser, not by learning.
         accuracy_before_cut, accuracy_after_cut: validation accuracies in 0..1, both after the
-            regularised training; None where there was no cut.
+            regularised training; None where there was none, and after the cut also where the
+            network was broken or begins anew.
         cut_error: how much the cut changed the logits of a few training batches: root mean square
             of the difference over that of the logits, before statistics are estimated anew; None
-            where there was no cut.
+            as ``accuracy_after_cut``.
         warnings: what a reader of the result has to know, one line each.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _NOT_A_NUMBER_SURVIVES
 
     outcome: ShrinkOutcome
     steps: int

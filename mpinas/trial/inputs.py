@@ -125,7 +125,9 @@ def _recoloured(pixels: Any, changes: dict[str, Any], augment: AugmentConfig) ->
     return tf.clip_by_value(pixels + brightness, 0.0, GREY_LEVELS)
 
 
-def around(network: keras.Model, parts: Parts) -> keras.Model:
+def around(
+    network: keras.Model, parts: Parts, model_class: type[keras.Model] = keras.Model
+) -> keras.Model:
     """The network with its input prepared: what is trained. Its weights are the network's."""
     batches = parts.training
     if batches.resident is None:
@@ -134,7 +136,7 @@ def around(network: keras.Model, parts: Parts) -> keras.Model:
         given = [keras.Input((), dtype="int64", name="places")]
     if batches.changes is not None:
         given.append(keras.Input((len(COLUMNS),), dtype="float32", name="changes"))
-    return keras.Model(given, network(Prepare(parts)(given)), name="trained")
+    return model_class(given, network(Prepare(parts)(given)), name="trained")
 
 
 def one_pass(current: Callable[[], Batches]) -> tf.data.Dataset:

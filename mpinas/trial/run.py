@@ -1,4 +1,4 @@
-"""One trial, in its child process: build the network, train it, measure it.
+"""One trial, in its child process: build the network, shrink it, train it, measure it.
 
 Comes in: ``TrialSpec`` and a callable for progress. Comes out: ``TrialResult``. Importing this
 module starts no device, so that a forkserver can preload it; ``run_trial`` sets threads and
@@ -7,13 +7,12 @@ devices and is meant to be called once in a process. It never looks at the test 
 
 from __future__ import annotations
 
-import math
 import os
 import pathlib
 import platform
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -27,35 +26,25 @@ from mpinas.assembly.shapes import network_costs, network_widths
 from mpinas.config import TrialConfig
 from mpinas.errors import DataFault, Infeasible
 from mpinas.records import (
-    Curves,
     Failure,
-    Progress,
     Times,
     TrialResult,
     TrialSpec,
     TrialStatus,
     canonical_json,
 )
-from mpinas.trial.batches import Batches, open_parts
-from mpinas.trial.inputs import MOST_RESIDENT_BYTES, around, one_pass
+from mpinas.trial.batches import open_parts
+from mpinas.trial.inputs import MOST_RESIDENT_BYTES
+from mpinas.trial.shrinking import Ready, epochs_in_all, shrink_network
+from mpinas.trial.training import Bench, Report, train
 
 Array = npt.NDArray[Any]
-Report = Callable[[Progress], None]
 
 WEIGHTS_SUFFIX = ".weights.h5"
 """Keras refuses any other name for a file of weights alone."""
 
 HEADER_BYTES = 2**14
 """More than HDF5 writes about one layer."""
-
-SGD_MOMENTUM = 0.9
-OPTIMIZERS: Mapping[str, Callable[[float], keras.optimizers.Optimizer]] = {
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-    "nadam": keras.optimizers.Nadam,
-    "rmsprop": keras.optimizers.RMSprop,
-    "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=SGD_MOMENTUM, nesterov=True),
-}
 
 
 def run_trial(spec: TrialSpec, report: Report) -> TrialResult:
@@ -115,135 +104,52 @@ def _train(spec: TrialSpec, report: Report, result: TrialResult) -> TrialResult:
         settings.batch_size,
         most_resident_bytes=MOST_RESIDENT_BYTES if on_gpu else 0,
     )
+    bench = Bench(
+        spec=spec,
+        settings=settings,
+        parts=parts,
+        report=report,
+        on_gpu=on_gpu,
+        epochs=epochs_in_all(settings),
+    )
     network = build_model(spec.network, seed=spec.seed)
-    model = around(network, parts)
-    model.compile(
-        optimizer=OPTIMIZERS[settings.optimizer](spec.learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        steps_per_execution=min(settings.steps_per_execution, len(parts.training)),
-        jit_compile=settings.jit_compile and on_gpu,
+    built_s = time.perf_counter() - started
+    result = replace(result, times=Times(build_s=built_s))
+    if not settings.shrink.enabled:
+        return _fit(bench, result, Ready.of(bench, network))
+    ready = shrink_network(bench, network)
+    del network  # the wide one would stay in memory beside the narrow one
+    result = replace(result, shrunk_costs=ready.costs, shrink=ready.record)
+    return _fit(bench, result, ready)
+
+
+def _fit(bench: Bench, result: TrialResult, ready: Ready) -> TrialResult:
+    started = time.perf_counter()
+    observer = train(
+        bench,
+        ready.network,
+        ready.model,
+        epochs=ready.epochs,
+        epochs_before=ready.epochs_before,
     )
-    # Variables made while the training step is traced would have it traced a second time.
-    model.optimizer.build(model.trainable_variables)
-    observer = _Observer(spec, settings, network, parts.training, report)
-    built = time.perf_counter()
-    model.fit(
-        one_pass(lambda: observer.training),
-        validation_data=one_pass(lambda: parts.validation),
-        epochs=settings.epochs,
-        callbacks=[observer],
-        shuffle=False,  # the observer shuffles
-        verbose=0,
-    )
-    trained = time.perf_counter()
-    times = Times(
-        build_s=built - started,
-        train_s=trained - built - observer.evaluate_s,
-        evaluate_s=observer.evaluate_s,
+    trained_s = time.perf_counter() - started
+    times = replace(
+        ready.times,
+        build_s=result.times.build_s + ready.times.build_s,
+        train_s=trained_s - observer.evaluate_s,
+        evaluate_s=ready.times.evaluate_s + observer.evaluate_s,
     )
     result = replace(result, times=times, curves=observer.curves())
     if observer.not_finite:
         return _failed(result, Failure.NOT_A_NUMBER, observer.not_finite)
-    if spec.weights_path is not None:
+    if bench.spec.weights_path is not None:
+        file = pathlib.Path(bench.spec.weights_path)
         try:
-            _save_weights(network, observer.best_weights, pathlib.Path(spec.weights_path))
+            _save_weights(ready.network, observer.best_weights, file)
         except OSError as error:
-            reason = f"the weights cannot be written to {spec.weights_path}: {error}"
+            reason = f"the weights cannot be written to {file}: {error}"
             return _failed(result, Failure.INFRASTRUCTURE, reason)
     return replace(result, status=TrialStatus.COMPLETE, failure=None, fitness=observer.fitness())
-
-
-class _Observer(keras.callbacks.Callback):  # type: ignore[misc]
-    """Shuffles before each epoch, writes down what came of it, and stops at a loss gone wrong.
-
-    Attributes:
-        training: the batches of the current epoch.
-        evaluate_s: wall time spent on the validation part.
-        best_weights: of the best epoch, where they are what is saved; else None.
-        not_finite: which loss was not finite, and when; empty as long as all are.
-    """
-
-    def __init__(
-        self,
-        spec: TrialSpec,
-        settings: TrialConfig,
-        network: keras.Model,
-        training: Batches,
-        report: Report,
-    ) -> None:
-        super().__init__()
-        self.training = training
-        self.evaluate_s = 0.0
-        self.best_weights: list[Array] | None = None
-        self.not_finite = ""
-        self._spec = spec
-        self._settings = settings
-        self._network = network
-        self._unshuffled = training
-        self._report = report
-        self._epochs: list[Mapping[str, float]] = []
-        self._test_started = 0.0
-
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        self.training = self._unshuffled.shuffled(self._spec.seed, epoch)
-
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        loss = float((logs or {})["loss"])
-        if not math.isfinite(loss):
-            self._stop(f"training loss is {loss} in epoch {len(self._epochs) + 1}, batch {batch}")
-
-    def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:
-        self._test_started = time.perf_counter()
-
-    def on_test_end(self, logs: Mapping[str, float] | None = None) -> None:
-        self.evaluate_s += time.perf_counter() - self._test_started
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        row = {name: float(value) for name, value in (logs or {}).items()}
-        if not self.not_finite and not math.isfinite(row["val_loss"]):
-            self._stop(f"validation loss is {row['val_loss']} after epoch {epoch + 1}")
-        if self.not_finite:
-            return
-        self._epochs.append(row)
-        if self._spec.weights_path is not None and self._settings.fitness == "best":
-            self._keep_if_best()
-        self._report(
-            Progress(
-                trial_id=self._spec.trial_id,
-                epoch=epoch + 1,
-                epochs=self._settings.epochs,
-                loss=row["loss"],
-                accuracy=row["accuracy"],
-                validation_accuracy=row["val_accuracy"],
-            )
-        )
-
-    def _stop(self, reason: str) -> None:
-        self.not_finite = reason
-        self.model.stop_training = True
-
-    def _keep_if_best(self) -> None:
-        accuracies = self._curve("val_accuracy")
-        if accuracies[-1] > max(accuracies[:-1], default=-1.0):
-            self.best_weights = self._network.get_weights()
-
-    def _curve(self, name: str) -> tuple[float, ...]:
-        return tuple(row[name] for row in self._epochs)
-
-    def curves(self) -> Curves:
-        """Of the epochs whose losses were finite."""
-        return Curves(
-            training_loss=self._curve("loss"),
-            training_accuracy=self._curve("accuracy"),
-            validation_loss=self._curve("val_loss"),
-            validation_accuracy=self._curve("val_accuracy"),
-        )
-
-    def fitness(self) -> float:
-        """Validation accuracy of the last or the best epoch, as the settings say."""
-        accuracies = self._curve("val_accuracy")
-        return max(accuracies) if self._settings.fitness == "best" else accuracies[-1]
 
 
 def _save_weights(model: keras.Model, weights: list[Array] | None, file: pathlib.Path) -> None:

@@ -1,0 +1,260 @@
+"""The shrink of a trial: regularised training, the cut, and what is to be trained afterwards.
+
+Comes in: a network and the trial's bench. Comes out: :class:`Ready`, the network that the trial
+goes on with (narrower, or as it was) and the record of what happened (the paper, section 4).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from mpinas.assembly.keras_model import build_model
+from mpinas.assembly.narrow import narrow
+from mpinas.assembly.shapes import network_costs
+from mpinas.config import TrialConfig
+from mpinas.morphnet.channels import ChannelGraph, graph_of
+from mpinas.morphnet.folding import carry
+from mpinas.morphnet.gates import weights_of, with_gates
+from mpinas.morphnet.optimizer import with_scale_rate
+from mpinas.morphnet.plan import Plan, make_plan
+from mpinas.morphnet.regularizer import RegularizedModel, Regularizer, is_broken
+from mpinas.morphnet.shrink import difference, estimate_statistics, rebuild_network, set_weights
+from mpinas.morphnet.sources import NothingToShrink, Sources, find_sources
+from mpinas.records import Costs, Shrink, ShrinkOutcome, Times
+from mpinas.trial.batches import Batches
+from mpinas.trial.inputs import around, one_pass
+from mpinas.trial.training import Bench, compile_model, wrapped
+
+ERROR_BATCHES = 2
+"""Of training images, to tell what the cut changed."""
+
+STATISTICS_BATCHES = 8
+"""Of training images, for the statistics of batch norms behind a cut that was not exact."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """A network that is to be trained.
+
+    Attributes:
+        model: of ``training.wrapped``, around ``network``.
+        epochs: left to train; ``epochs_before`` are over.
+        times: that went into it.
+        costs: of the network, where the shrink may have changed them.
+        record: what the shrink did; None where there was none.
+    """
+
+    network: keras.Model
+    model: keras.Model
+    epochs: int
+    epochs_before: int = 0
+    times: Times = field(default_factory=Times)
+    costs: Costs | None = None
+    record: Shrink | None = None
+
+    @classmethod
+    def of(cls, bench: Bench, network: keras.Model) -> Ready:
+        """The network as it is, from the start."""
+        started = time.perf_counter()
+        model = wrapped(bench, network)
+        times = Times(build_s=time.perf_counter() - started)
+        return cls(network=network, model=model, epochs=bench.settings.epochs, times=times)
+
+
+def epochs_in_all(settings: TrialConfig) -> int:
+    """Of all trainings of a trial, a begun one counted whole."""
+    shrink = settings.shrink
+    if not shrink.enabled:
+        return settings.epochs
+    return math.ceil(shrink.epochs) + shrink.epochs_after(settings.epochs)
+
+
+def shrink_network(bench: Bench, network: keras.Model) -> Ready:
+    """Shrinks a network by regularised training.
+
+    A network that this breaks is trained unshrunk, from the start; one without a channel that may
+    die as if nothing had been asked for. The record says so.
+
+    Args:
+        network: built from ``bench.spec.network``, not trained.
+    """
+    full = network_costs(bench.spec.network)
+    graph = graph_of(bench.spec.network)
+    try:
+        sources = find_sources(graph, bench.settings.shrink.source)
+    except NothingToShrink as reason:
+        record = Shrink(
+            outcome=ShrinkOutcome.NOTHING_REMOVED,
+            steps=0,
+            widths=make_plan(graph, graph.all_alive()).widths,
+            alive_flops_at_start=full.flops,
+            warnings=(str(reason),),
+        )
+        return replace(Ready.of(bench, network), costs=full, record=record)
+    phase = _Phase(bench, network, graph, sources)
+    record = phase.train(full)
+    measured = phase.measure()
+    record = replace(record, accuracy_before_cut=measured.accuracy)
+    times = Times(shrink_s=phase.train_s, evaluate_s=measured.time_s)
+    if measured.is_broken:
+        warning = f"the regularised training broke the network: {measured.said}"
+        record = replace(record, outcome=ShrinkOutcome.BROKEN, warnings=(*record.warnings, warning))
+        fresh = Ready.of(bench, build_model(bench.spec.network, seed=bench.spec.seed))
+        return replace(fresh, times=replace(times, build_s=fresh.times.build_s), record=record)
+    return phase.cut(record, times)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measured:
+    """On the validation part. ``is_broken``: no better than guessing; ``said``: why."""
+
+    accuracy: float
+    is_broken: bool
+    said: str
+    time_s: float
+
+
+class _Phase:
+    """A network in its regularised training, until it is cut."""
+
+    def __init__(
+        self, bench: Bench, network: keras.Model, graph: ChannelGraph, sources: Sources
+    ) -> None:
+        self.train_s = 0.0
+        self._bench = bench
+        self._graph = graph
+        self._sources = sources
+        gates = [one.name for one in sources.layers if one.source == "gate"]
+        self._network = with_gates(network, gates) if gates else network
+        settings = bench.settings.shrink
+        self._regularizer = Regularizer(graph, sources, self._network, settings)
+        steps_per_epoch = len(bench.parts.training)
+        self._steps = settings.steps(steps_per_epoch)
+        self._model = around(self._network, bench.parts, RegularizedModel)
+        self._model.add_regularizer(self._regularizer, settings.strength)
+        optimizer = with_scale_rate(
+            bench.optimizer(), self._regularizer.scales, settings.scale_rate(steps_per_epoch)
+        )
+        compile_model(bench, self._model, optimizer)
+
+    def train(self, full: Costs) -> Shrink:
+        """All steps of the regularised training, as far as the loss is a number.
+
+        Args:
+            full: costs of the network.
+        """
+        at_start = self._graph.cost(self._regularizer.read().alive, "flops")
+        warnings = []
+        if at_start < full.flops:
+            warnings.append(
+                f"before the first step {at_start} of {full.flops} FLOPs are alive: the threshold "
+                "removes by initialiser, not by learning"
+            )
+        started = time.perf_counter()
+        left = self._steps
+        for epoch in range(math.ceil(left / len(self._bench.parts.training))):
+            if self._model.stop_training:
+                break
+            batches = self._bench.shuffled(epoch)
+            self._model.fit(
+                _pass_over(batches).take(left),
+                callbacks=[keras.callbacks.TerminateOnNaN()],
+                shuffle=False,
+                verbose=0,
+            )
+            left -= len(batches)
+        self.train_s = time.perf_counter() - started
+        return Shrink(
+            outcome=ShrinkOutcome.NOTHING_REMOVED,
+            steps=int(self._model.optimizer.iterations),
+            alive_flops_at_start=at_start,
+            warnings=tuple(warnings),
+        )
+
+    def measure(self) -> _Measured:
+        """The network as it stands, on the validation part."""
+        started = time.perf_counter()
+        batches = self._bench.parts.validation
+        logits = self._model.predict(_pass_over(batches), verbose=0)
+        labels = np.concatenate([batches[step][-1] for step in range(len(batches))])
+        losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        loss, found = float(np.mean(losses)), np.argmax(logits, axis=1)
+        one_class = len(np.unique(found)) == 1 < len(np.unique(labels))
+        said = f"validation loss {loss:.4g}"
+        return _Measured(
+            accuracy=float(np.mean(found == labels)),
+            is_broken=one_class or is_broken(loss, logits.shape[1]),
+            said=said + (", one class for all images" if one_class else ""),
+            time_s=time.perf_counter() - started,
+        )
+
+    def cut(self, record: Shrink, times: Times) -> Ready:
+        """Leaves out what is not alive, and gives the narrower network its weights."""
+        started = time.perf_counter()
+        settings = self._bench.settings.shrink
+        reading = self._regularizer.read()
+        plan = make_plan(
+            self._graph,
+            reading.alive,
+            sizes=reading.sizes,
+            min_filters=settings.min_filters,
+            round_to=settings.round_to,
+        )
+        spec = self._bench.spec
+        network = rebuild_network(spec.network, plan, seed=spec.seed)
+        ready = Ready.of(self._bench, network)
+        record = replace(record, widths=plan.widths)
+        if not plan.removes_nothing:
+            record = replace(record, outcome=ShrinkOutcome.SHRUNK)
+        evaluated_s = 0.0
+        if settings.inherit_weights:
+            record = replace(record, cut_error=self._hand_over(network, ready.model, plan))
+            evaluation_started = time.perf_counter()
+            record = replace(record, accuracy_after_cut=self._accuracy(ready.model))
+            evaluated_s = time.perf_counter() - evaluation_started
+        return replace(
+            ready,
+            epochs=settings.epochs_after(self._bench.settings.epochs),
+            epochs_before=math.ceil(settings.epochs),
+            times=replace(
+                times,
+                rebuild_s=time.perf_counter() - started - evaluated_s,
+                evaluate_s=times.evaluate_s + evaluated_s,
+            ),
+            costs=network_costs(narrow(spec.network, plan.widths)),
+            record=record,
+        )
+
+    def _hand_over(self, network: keras.Model, model: keras.Model, plan: Plan) -> float:
+        """Gives the network its weights; returns how much the cut changed its logits."""
+        gammas = [one.name for one in self._sources.layers if one.source == "gamma"]
+        carried = carry(self._graph, plan, weights_of(self._network), gammas)
+        set_weights(network, carried.weights)
+        error = difference(self._model, model, self._batches(ERROR_BATCHES))
+        normalisations = [
+            layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)
+        ]
+        if normalisations and not carried.exact:
+            estimate_statistics(model, self._batches(STATISTICS_BATCHES), normalisations)
+        return error
+
+    def _batches(self, most: int) -> Sequence[Any]:
+        """Of the first training images, what the model takes."""
+        batches = self._bench.parts.training
+        return [list(batches[step][:-1]) for step in range(min(most, len(batches)))]
+
+    def _accuracy(self, model: keras.Model) -> float:
+        batches = self._bench.parts.validation
+        measured = model.evaluate(_pass_over(batches), verbose=0, return_dict=True)
+        return float(measured["accuracy"])
+
+
+def _pass_over(batches: Batches) -> Any:
+    return one_pass(lambda: batches)

@@ -1,0 +1,191 @@
+"""Training of one network in a trial, whichever network it is: compiled, fitted, watched.
+
+Comes in: a Keras model from images to logits, and the trial's bench. Comes out: what an observer
+wrote down. Knows nothing of shrinking.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy.typing as npt
+
+from mpinas.config import TrialConfig
+from mpinas.records import Curves, Progress, TrialSpec
+from mpinas.trial.batches import Batches, Parts
+from mpinas.trial.inputs import around, one_pass
+
+Array = npt.NDArray[Any]
+Report = Callable[[Progress], None]
+
+SGD_MOMENTUM = 0.9
+OPTIMIZERS: Mapping[str, Callable[[float], keras.optimizers.Optimizer]] = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "nadam": keras.optimizers.Nadam,
+    "rmsprop": keras.optimizers.RMSprop,
+    "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=SGD_MOMENTUM, nesterov=True),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """What every training of a trial has in common.
+
+    Attributes:
+        epochs: of all trainings of the trial together, for progress.
+    """
+
+    spec: TrialSpec
+    settings: TrialConfig
+    parts: Parts
+    report: Report
+    on_gpu: bool
+    epochs: int
+
+    def optimizer(self) -> keras.optimizers.Optimizer:
+        """A new one, as the trial is set."""
+        return OPTIMIZERS[self.settings.optimizer](self.spec.learning_rate)
+
+    def shuffled(self, epoch: int) -> Batches:
+        """The training part as that epoch of the trial sees it, counted from 0."""
+        return self.parts.training.shuffled(self.spec.seed, epoch)
+
+    def tell(self, epoch: int, row: Mapping[str, float]) -> None:
+        """Reports the end of an epoch, counted from 1."""
+        self.report(
+            Progress(
+                trial_id=self.spec.trial_id,
+                epoch=epoch,
+                epochs=self.epochs,
+                loss=row["loss"],
+                accuracy=row["accuracy"],
+                validation_accuracy=row["val_accuracy"],
+            )
+        )
+
+
+def wrapped(bench: Bench, network: keras.Model) -> keras.Model:
+    """The network behind its input preparation, compiled for training as the trial is set."""
+    model = around(network, bench.parts)
+    compile_model(bench, model, bench.optimizer())
+    return model
+
+
+def compile_model(bench: Bench, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+    """Loss, metric and execution as the trial is set."""
+    settings = bench.settings
+    model.compile(
+        optimizer=optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        steps_per_execution=min(settings.steps_per_execution, len(bench.parts.training)),
+        jit_compile=settings.jit_compile and bench.on_gpu,
+    )
+    # Variables made while the training step is traced would have it traced a second time.
+    model.optimizer.build(model.trainable_variables)
+
+
+def train(
+    bench: Bench, network: keras.Model, model: keras.Model, *, epochs: int, epochs_before: int = 0
+) -> Observer:
+    """Fits a model of :func:`wrapped`.
+
+    Args:
+        epochs_before: of the trial, over by now: the images come in the order of later ones.
+    """
+    observer = Observer(bench, network, epochs_before)
+    model.fit(
+        one_pass(lambda: observer.training),
+        validation_data=one_pass(lambda: bench.parts.validation),
+        epochs=epochs,
+        callbacks=[observer],
+        shuffle=False,  # the observer shuffles
+        verbose=0,
+    )
+    return observer
+
+
+class Observer(keras.callbacks.Callback):  # type: ignore[misc]
+    """Shuffles before each epoch, writes down what came of it, and stops at a loss gone wrong.
+
+    Attributes:
+        training: the batches of the current epoch.
+        evaluate_s: wall time spent on the validation part.
+        best_weights: of the best epoch, where they are what is saved; else None.
+        not_finite: which loss was not finite, and when; empty as long as all are.
+    """
+
+    def __init__(self, bench: Bench, network: keras.Model, epochs_before: int) -> None:
+        super().__init__()
+        self.training = bench.parts.training
+        self.evaluate_s = 0.0
+        self.best_weights: list[Array] | None = None
+        self.not_finite = ""
+        self._bench = bench
+        self._network = network
+        self._epochs_before = epochs_before
+        self._epochs: list[Mapping[str, float]] = []
+        self._epoch_started = self._test_started = 0.0
+        self._evaluated_before_s = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        self._epoch_started = time.perf_counter()
+        self._evaluated_before_s = self.evaluate_s
+        self.training = self._bench.shuffled(self._epochs_before + epoch)
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        loss = float((logs or {})["loss"])
+        if not math.isfinite(loss):
+            self._stop(f"training loss is {loss} in epoch {len(self._epochs) + 1}, batch {batch}")
+
+    def on_test_begin(self, logs: Mapping[str, float] | None = None) -> None:
+        self._test_started = time.perf_counter()
+
+    def on_test_end(self, logs: Mapping[str, float] | None = None) -> None:
+        self.evaluate_s += time.perf_counter() - self._test_started
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        row = {name: float(value) for name, value in (logs or {}).items()}
+        evaluated_s = self.evaluate_s - self._evaluated_before_s
+        row["time_s"] = time.perf_counter() - self._epoch_started - evaluated_s
+        if not self.not_finite and not math.isfinite(row["val_loss"]):
+            self._stop(f"validation loss is {row['val_loss']} after epoch {epoch + 1}")
+        if self.not_finite:
+            return
+        self._epochs.append(row)
+        if self._bench.spec.weights_path is not None and self._bench.settings.fitness == "best":
+            self._keep_if_best()
+        self._bench.tell(self._epochs_before + epoch + 1, row)
+
+    def _stop(self, reason: str) -> None:
+        self.not_finite = reason
+        self.model.stop_training = True
+
+    def _keep_if_best(self) -> None:
+        accuracies = self._curve("val_accuracy")
+        if accuracies[-1] > max(accuracies[:-1], default=-1.0):
+            self.best_weights = self._network.get_weights()
+
+    def _curve(self, name: str) -> tuple[float, ...]:
+        return tuple(row[name] for row in self._epochs)
+
+    def curves(self) -> Curves:
+        """Of the epochs whose losses were finite."""
+        return Curves(
+            training_loss=self._curve("loss"),
+            training_accuracy=self._curve("accuracy"),
+            validation_loss=self._curve("val_loss"),
+            validation_accuracy=self._curve("val_accuracy"),
+            training_time_s=self._curve("time_s"),
+        )
+
+    def fitness(self) -> float:
+        """Validation accuracy of the last or the best epoch, as the settings say."""
+        accuracies = self._curve("val_accuracy")
+        return max(accuracies) if self._bench.settings.fitness == "best" else accuracies[-1]
