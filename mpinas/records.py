@@ -213,11 +213,7 @@ class Failure(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curves:
-    """One number an epoch, in order. Losses are cross entropies in nats, accuracies in 0..1.
-
-    Attributes:
-        training_time_s: wall time of each epoch's training steps.
-    """
+    """One number an epoch, in order. Losses are cross entropies in nats, accuracies in 0..1."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _NOT_A_NUMBER_SURVIVES
 
@@ -225,7 +221,6 @@ class Curves:
     training_accuracy: tuple[float, ...] = ()
     validation_loss: tuple[float, ...] = ()
     validation_accuracy: tuple[float, ...] = ()
-    training_time_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +244,7 @@ class Times:
 
     ``shrink_s`` is the regularised training, ``rebuild_s`` the cut: the narrower network is built,
     given its weights and compiled. The first step of either network is traced in its training.
+    ``epochs_s`` are those of the training proper, one each, without their evaluation.
     """
 
     start_s: float = 0.0
@@ -258,6 +254,7 @@ class Times:
     train_s: float = 0.0
     evaluate_s: float = 0.0
     wall_time_s: float = 0.0
+    epochs_s: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -138,6 +138,7 @@ def _fit(bench: Bench, result: TrialResult, ready: Ready) -> TrialResult:
         build_s=result.times.build_s + ready.times.build_s,
         train_s=trained_s - observer.evaluate_s,
         evaluate_s=ready.times.evaluate_s + observer.evaluate_s,
+        epochs_s=observer.epochs_s(),
     )
     result = replace(result, times=times, curves=observer.curves())
     if observer.not_finite:

@@ -182,8 +182,11 @@ class Observer(keras.callbacks.Callback):  # type: ignore[misc]
             training_accuracy=self._curve("accuracy"),
             validation_loss=self._curve("val_loss"),
             validation_accuracy=self._curve("val_accuracy"),
-            training_time_s=self._curve("time_s"),
         )
+
+    def epochs_s(self) -> tuple[float, ...]:
+        """Wall time of each epoch's training."""
+        return self._curve("time_s")
 
     def fitness(self) -> float:
         """Validation accuracy of the last or the best epoch, as the settings say."""

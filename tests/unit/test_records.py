@@ -50,7 +50,6 @@ SHRUNK = TrialResult(
         training_accuracy=(0.5, 0.75),
         validation_loss=(1.25, 1.0),
         validation_accuracy=(0.5, 0.9375),
-        training_time_s=(2.5, 1 / 3),
     ),
     costs=Costs(flops=2_000_000, parameters=23_384, activations=5_000),
     shrunk_costs=Costs(flops=760_000, parameters=9_000, activations=2_100),
@@ -65,7 +64,7 @@ SHRUNK = TrialResult(
         warnings=("first: [a, b]", "second"),
     ),
     widths={"convolution_1": 8, "convolution_0": 32, "logits": 10},
-    times=Times(shrink_s=1.5, rebuild_s=0.75, train_s=2.0, wall_time_s=5.0),
+    times=Times(shrink_s=1.5, rebuild_s=0.75, train_s=2.0, wall_time_s=5.0, epochs_s=(1.5, 1 / 3)),
     worker=Worker(host="laptop", rank=1, device="cpu"),
 )
 
@@ -119,7 +118,7 @@ def is_the_old_one(result: TrialResult) -> bool:
     """Whether all that stands there was read, and nothing was made up."""
     plain = to_plain(result)
     assert (plain.pop("shrink"), plain["times"].pop("rebuild_s")) == (None, 0.0)
-    assert plain["curves"].pop("training_time_s") == []
+    assert plain["times"].pop("epochs_s") == []
     return bool(plain == parse_json(OLD_RESULT))
 
 
