@@ -244,7 +244,8 @@ class Times:
 
     ``shrink_s`` is the regularised training, ``rebuild_s`` the cut: the narrower network is built,
     given its weights and compiled. The first step of either network is traced in its training.
-    ``epochs_s`` are those of the training proper, one each, without their evaluation.
+    ``epochs_s`` are those of the training proper, one each, without their evaluation; ``cpu_s`` are
+    processor seconds of the whole trial, which other load on the machine changes little.
     """
 
     start_s: float = 0.0
@@ -255,6 +256,7 @@ class Times:
     evaluate_s: float = 0.0
     wall_time_s: float = 0.0
     epochs_s: tuple[float, ...] = ()
+    cpu_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

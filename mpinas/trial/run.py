@@ -68,7 +68,7 @@ def run_trial(spec: TrialSpec, report: Report) -> TrialResult:
         Exception: only for bugs, and what ``report`` raises.
         RuntimeError: this process has started TensorFlow with other settings.
     """
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     result = TrialResult(
         trial_id=spec.trial_id,
         network_hash=spec.network.hash,
@@ -87,8 +87,12 @@ def run_trial(spec: TrialSpec, report: Report) -> TrialResult:
         result = _failed(result, Failure.OUT_OF_MEMORY, traceback.format_exc())
     except DataFault as fault:
         result = _failed(result, Failure.INFRASTRUCTURE, str(fault))
-    wall_time_s = time.perf_counter() - started
-    return replace(result, times=replace(result.times, wall_time_s=wall_time_s))
+    times = replace(
+        result.times,
+        wall_time_s=time.perf_counter() - started,
+        cpu_s=time.process_time() - cpu_started,
+    )
+    return replace(result, times=times)
 
 
 def _failed(result: TrialResult, failure: Failure, error: str) -> TrialResult:
