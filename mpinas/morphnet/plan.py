@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mpinas.assembly.description import MERGES, LayerDescription, gone_with
+from mpinas.assembly.description import MERGES, gone_with
 from mpinas.morphnet.channels import ChannelGraph, Ids, Mask
+from mpinas.space.layers import Channels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ def make_plan(
     alive = alive | graph.frozen
     rank = np.zeros(graph.groups) if sizes is None else sizes
     gone = _gone(graph, alive) if remove_layers else frozenset()
-    alive = alive & ~_made_only_by(graph, gone)
+    alive = alive & _made_without(graph, gone)
     left = [one for one in graph.makers if one.name not in gone]
     changed = True
     while changed:  # a group that comes back for one layer is back in all that share it
@@ -101,31 +102,29 @@ def _needed(
 
 
 def _gone(graph: ChannelGraph, alive: Mask) -> frozenset[str]:
-    """Layers the network goes on without, taken in their order."""
+    """Layers the network goes on without, taken in their order; no frozen group goes with them."""
     last = graph.descriptions[-1].name
     gone: frozenset[str] = frozenset()
     for layer in graph.makers:
         if not alive[graph.outputs[layer.name]].any():
             without = gone_with(graph.descriptions, gone | {layer.name})
-            if last not in without:
+            if last not in without and _made_without(graph, without)[graph.frozen].all():
                 gone = without
     return gone
 
 
-def _made_only_by(graph: ChannelGraph, gone: frozenset[str]) -> Mask:
-    """Groups that none of the remaining layers makes."""
-    lost, made = np.zeros(graph.groups, bool), np.zeros(graph.groups, bool)
-    for layer in graph.makers:
-        (lost if layer.name in gone else made)[graph.outputs[layer.name]] = True
-    return lost & ~made & ~graph.frozen
+def _made_without(graph: ChannelGraph, gone: frozenset[str]) -> Mask:
+    """Groups that the remaining layers make; the image's are its own."""
+    made = np.zeros(graph.groups, bool)
+    for layer in graph.descriptions:
+        if layer.channels in (Channels.NEW, None) and layer.name not in gone:
+            made[graph.outputs[layer.name]] = True
+    return made
 
 
 def _single_merges(graph: ChannelGraph, gone: frozenset[str]) -> Iterator[str]:
     """Merges that are left with one input: they are that input."""
     for layer in graph.descriptions:
-        if layer.kind in MERGES and layer.name not in gone and _left(layer, gone) == 1:
+        left = [name for name in layer.inputs if name not in gone]
+        if layer.kind in MERGES and layer.name not in gone and len(left) == 1 < len(layer.inputs):
             yield layer.name
-
-
-def _left(layer: LayerDescription, gone: frozenset[str]) -> int:
-    return sum(name not in gone for name in layer.inputs)
