@@ -24,7 +24,7 @@ class Facts:
 
     Attributes:
         activation: what it applies last, as Keras has it: a function, a layer or None.
-        function: the same where it is no matter of Keras.
+        function: the same where it is no matter of Keras; values have all the layer's channels.
     """
 
     kind: str
@@ -124,10 +124,20 @@ def _activation(layer: Any, inputs: Sequence[Shape], output: Shape) -> Facts:
 
 
 def _prelu(layer: Any, inputs: Sequence[Shape], output: Shape) -> Facts | None:
-    """Its slopes differ from channel to channel: what becomes of a constant is not one function."""
+    """Its slopes are those of the moment; where they differ over the map, their means."""
     if layer.alpha.shape[-1] != output[-1]:
         return None
-    return Facts(kind="prelu", channels=Channels.KEPT, exact_constants=False)
+
+    def function(values: Any) -> Any:
+        slopes = np.asarray(layer.alpha).reshape(-1, output[-1]).mean(axis=0)
+        return np.where(values < 0, slopes * values, values)
+
+    return Facts(
+        kind="prelu",
+        channels=Channels.KEPT,
+        function=function,
+        exact_constants=set(layer.alpha.shape[:-1]) <= {1},
+    )
 
 
 def _rescaling(layer: Any, inputs: Sequence[Shape], output: Shape) -> Facts | None:
@@ -163,11 +173,11 @@ def _flatten(layer: Any, inputs: Sequence[Shape], output: Shape) -> Facts:
     return Facts(kind="flatten", channels=Channels.TILED)
 
 
-def _concatenate(layer: Any, inputs: Sequence[Shape], output: Shape) -> Facts:
-    """Along another axis maps lie beside each other: constant in each, not in all of them."""
-    if layer.axis in (-1, len(output)):
-        return Facts(kind="concatenate", channels=Channels.CONCATENATED)
-    return Facts(kind="concatenate_maps", channels=Channels.JOINED, exact_constants=False)
+def _concatenate(layer: Any, inputs: Sequence[Shape], output: Shape) -> Facts | None:
+    """Along another axis maps lie beside each other, with different constants in one channel."""
+    if layer.axis not in (-1, len(output)):
+        return None
+    return Facts(kind="concatenate", channels=Channels.CONCATENATED)
 
 
 def _ranks(name: str, reader: Reader) -> dict[str, Reader]:
