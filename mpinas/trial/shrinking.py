@@ -36,7 +36,8 @@ ERROR_BATCHES = 2
 """Of training images, to tell what the cut changed."""
 
 STATISTICS_BATCHES = 8
-"""Of training images, for the statistics of batch norms behind a cut that was not exact."""
+"""Of training images, for the statistics of batch norms: those gathered while scales fall are of
+another network by the end, most of all after few steps, and so are those behind an inexact cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +182,7 @@ class _Phase:
     def measure(self) -> _Measured:
         """The network as it stands, on the validation part."""
         started = time.perf_counter()
+        self._estimate_statistics(self._network, self._model)
         batches = self._bench.parts.validation
         logits = self._model.predict(_pass_over(batches), verbose=0)
         labels = np.concatenate([batches[step][-1] for step in range(len(batches))])
@@ -238,12 +240,16 @@ class _Phase:
         carried = carry(self._graph, plan, weights_of(self._network), gammas)
         set_weights(network, carried.weights)
         error = difference(self._model, model, self._batches(ERROR_BATCHES))
+        if not carried.exact:
+            self._estimate_statistics(network, model)
+        return error
+
+    def _estimate_statistics(self, network: keras.Model, model: keras.Model) -> None:
         normalisations = [
             layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)
         ]
-        if normalisations and not carried.exact:
+        if normalisations:
             estimate_statistics(model, self._batches(STATISTICS_BATCHES), normalisations)
-        return error
 
     def _batches(self, most: int) -> Sequence[Any]:
         """Of the first training images, what the model takes."""
