@@ -139,7 +139,7 @@ def _calls(outputs: Sequence[Any]) -> tuple[_Call, ...]:
     while stack:
         waiting = [call for call, _ in _keys(stack[-1].read) if call not in order]
         if waiting:
-            stack += reversed(waiting)
+            stack += waiting
         else:
             order[stack.pop()] = None
     return tuple(order)

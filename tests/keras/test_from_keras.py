@@ -132,6 +132,16 @@ def test_bare_operations_are_not_known():
     assert total(described, "parameters") == model.count_params()
 
 
+def test_a_layer_with_two_outputs_counts_once():
+    image = keras.Input(SEQUENCE)
+    _, state, cell = layers.LSTM(3, return_state=True, name="lstm")(image)
+    model = keras.Model(image, layers.Dense(2)(layers.Concatenate()([cell, state, cell])))
+    described = describe_model(model)
+    assert unsupported(described) == ("lstm (output 2)", "lstm (output 3)")
+    assert described[-2].inputs == ("lstm (output 3)", "lstm (output 2)", "lstm (output 3)")
+    assert total(described, "parameters") == model.count_params()
+
+
 def test_shared_weights_are_not_known_and_count_once():
     image = keras.Input(MAP)
     twice = conv(4, name="twice")

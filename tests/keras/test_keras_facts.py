@@ -288,6 +288,15 @@ def test_the_function_is_what_the_layer_computes(make):
     assert np.allclose(told, np.asarray(layer(values.astype(np.float32))), atol=1e-5)
 
 
+def test_slopes_that_differ_over_the_map_are_told_by_their_means():
+    layer = layers.PReLU()
+    described = describe_layer(layer, (1, 2, 3))
+    layer.alpha.assign(np.array([[[0.0, 0.1, 0.2], [0.2, 0.3, 0.4]]]))
+    assert described.function is not None
+    assert np.allclose(described.function(-np.ones(3)), [-0.1, -0.2, -0.3])
+    assert described.function(np.ones(3)).tolist() == [1.0, 1.0, 1.0]
+
+
 def test_a_convolution_with_an_activation_is_one_description_with_its_function():
     described = describe_layer(conv(activation="relu"), MAP)
     assert described.channels is Channels.NEW
