@@ -159,8 +159,7 @@ class _Walk:
         deviation = np.sqrt(variance.astype(np.float64) + layer.parameters["epsilon"])
         given = (offsets - mean) * scale / deviation + beta
         if layer.name in self._gammas:
-            alive = self._plan.alive[self._graph.outputs[layer.name]]
-            given = np.where(alive, given, beta)
+            given = np.where(self._plan.dead[self._graph.outputs[layer.name]], beta, given)
         new_mean = (mean - offsets).astype(mean.dtype)
         new = tuple(array[kept] for array in (*affine, new_mean, variance))
         return np.where(kept, 0.0, given), new

@@ -19,6 +19,8 @@ class Plan:
 
     Attributes:
         alive: the groups that are kept.
+        dead: the groups that were not alive to begin with. Some may be kept all the same, and
+            some that were alive may be cut with the layers that are gone.
         gone: names of the layers that are left out, merges of a single input included.
         keep_inputs, keep_outputs: indices of the channels that each remaining layer reads and
             makes, sorted, into those it had; only of the first input.
@@ -26,6 +28,7 @@ class Plan:
     """
 
     alive: Mask
+    dead: Mask
     gone: frozenset[str]
     keep_inputs: Mapping[str, Ids]
     keep_outputs: Mapping[str, Ids]
@@ -34,7 +37,7 @@ class Plan:
     @property
     def removes_nothing(self) -> bool:
         """Whether the network stays as it is."""
-        return bool(self.alive.all())
+        return bool(self.alive.all()) and not self.gone
 
 
 def make_plan(
@@ -59,6 +62,7 @@ def make_plan(
         remove_layers: whether layers may go; without it each keeps ``min_filters``.
     """
     alive = alive | graph.frozen
+    dead = ~alive
     rank = np.zeros(graph.groups) if sizes is None else sizes
     gone = _gone(graph, alive) if remove_layers else frozenset()
     alive = alive & _made_without(graph, gone)
@@ -70,14 +74,15 @@ def make_plan(
             ids = graph.outputs[layer.name]
             alive[_needed(ids, alive, rank, min_filters, round_to)] = True
         changed = bool((before != alive).any())
-    return _plan(graph, alive, gone)
+    return _plan(graph, alive, dead, gone)
 
 
-def _plan(graph: ChannelGraph, alive: Mask, gone: frozenset[str]) -> Plan:
+def _plan(graph: ChannelGraph, alive: Mask, dead: Mask, gone: frozenset[str]) -> Plan:
     dropped = gone | frozenset(_single_merges(graph, gone))
     left = [one for one in graph.descriptions if one.name not in dropped]
     return Plan(
         alive=alive,
+        dead=dead,
         gone=dropped,
         keep_inputs={
             one.name: np.flatnonzero(alive[graph.inputs[one.name][0]]) for one in left if one.inputs

@@ -254,6 +254,34 @@ def test_a_dead_branch_leaves_its_constant():
     assert carried.exact
 
 
+def test_what_is_alive_in_a_dead_branch_gives_what_its_batch_norm_makes_of_a_constant():
+    network = network_of(
+        (6, 6, 1),
+        conv("stem", "image", 3),
+        batch_norm("stem_norm", "stem"),
+        conv("inner", "stem_norm", 4),
+        batch_norm("norm", "inner"),
+        relu("inner_relu", "norm"),
+        conv("back", "inner_relu", 2, use_bias=True),
+        batch_norm("back_norm", "back"),
+        layer("both", "concatenate", "stem_norm", "back_norm"),
+        layer("flat", "global_average_pool", "both"),
+        dense("logits", "flat", 2),
+    )
+    weights = random_weights(network)
+    weights["norm"] = (np.zeros(4), *weights["norm"][1:])
+    gammas = {"stem_norm", "norm", "back_norm"}
+    carried, plan = cut(network, weights, {"inner": None}, gammas)
+    assert plan.widths["back"] == 0
+    relued = np.maximum(weights["norm"][1], 0)
+    constant = relued @ weights["back"][0][0, 0] + weights["back"][1]
+    gamma, beta, mean, variance = weights["back_norm"]
+    constant = (constant - mean) * gamma / np.sqrt(variance + 1e-3) + beta
+    expected = weights["logits"][1] + constant @ weights["logits"][0][3:]
+    np.testing.assert_allclose(carried.weights["logits"][1], expected)
+    assert carried.exact
+
+
 def test_the_weights_handed_in_are_not_changed():
     network = residual(use_bias=False)
     weights = random_weights(network)

@@ -198,6 +198,23 @@ def test_a_merge_of_one_input_from_the_start_is_a_layer_like_others():
     assert narrow(network, plan.widths) == network
 
 
+def test_a_layer_that_goes_is_something_removed_though_its_twin_keeps_all_channels():
+    network = network_of(
+        (4, 4, 1),
+        conv("a", "image", 1),
+        conv("b", "image", 1),
+        layer("sum", "add", "a", "b"),
+        layer("flat", "flatten", "sum"),
+        dense("logits", "flat", 3),
+    )
+    graph = graph_of(network)
+    plan = make_plan(graph, without(graph, "a"))
+    assert plan.gone == {"a", "sum"}
+    assert plan.alive.all()
+    assert not plan.removes_nothing
+    assert list(plan.dead) == list(~without(graph, "a"))
+
+
 def test_the_plan_changes_no_mask():
     graph = graph_of(BRANCHES)
     alive = without(graph, "inner", "stem")
