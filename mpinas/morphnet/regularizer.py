@@ -86,8 +86,8 @@ class Regularizer:
 
     def read(self) -> Reading:
         """What the variables say now."""
-        sizes = keras.ops.convert_to_numpy(self._sizes()).astype(np.float64)
-        shares = sizes / np.maximum(self._members.thresholds(sizes), np.finfo(float).tiny)
+        sizes = keras.ops.convert_to_numpy(self._sizes())
+        shares = _shares(sizes, self._members.thresholds(sizes))
         everywhere = np.full((2, self._groups), np.inf)
         everywhere[:, self._members.may_die] = 0.0
         for row, values in zip(everywhere, (sizes, shares), strict=True):
@@ -117,6 +117,12 @@ def group_lasso_size(kernel: Any, l1_fraction: float = 0.0) -> Any:
         return root
     magnitude = keras.ops.mean(keras.ops.abs(kernel), axis=axes)
     return (1 - l1_fraction) * root + l1_fraction * magnitude
+
+
+def _shares(sizes: Floats, thresholds: Floats) -> Floats:
+    """Sizes in thresholds; of nothing, a size above it is infinitely many."""
+    shares: Floats = np.where(sizes > 0, np.inf, 0.0)
+    return np.divide(sizes, thresholds, out=shares, where=thresholds > 0, dtype=np.float64)
 
 
 def _size(variable: Any, source: SourceLayer) -> Any:
@@ -169,8 +175,8 @@ class _Members:
         return cls(
             layer_of=np.repeat(np.arange(len(widths), dtype=np.int32), widths),
             layers=len(widths),
-            absolute=np.repeat(np.where(relative, 0.0, thresholds), widths),
-            share=np.repeat(np.where(relative, thresholds, 0.0), widths),
+            absolute=np.repeat(np.where(relative, 0.0, thresholds), widths).astype(np.float32),
+            share=np.repeat(np.where(relative, thresholds, 0.0), widths).astype(np.float32),
             used=used,
             of_group=ids[used],
             dense=np.searchsorted(may_die, ids[used]).astype(np.int32),
@@ -178,19 +184,18 @@ class _Members:
         )
 
     def thresholds(self, sizes: Floats) -> Floats:
-        """Of each channel, for sizes as numpy has them."""
-        largest = np.zeros(self.layers)
+        """Of each channel, for sizes as numpy has them; in the precision of :meth:`alive`."""
+        largest = np.zeros(self.layers, np.float32)
         np.maximum.at(largest, self.layer_of, sizes)
-        return self.absolute + self.share * largest[self.layer_of]
+        thresholds: Floats = self.absolute + self.share * largest[self.layer_of]
+        return thresholds
 
     def alive(self, sizes: Any) -> Any:
         """1.0 for each channel above its threshold, else 0.0."""
-        thresholds = self.absolute.astype(np.float32)
+        thresholds = self.absolute
         if self.share.any():
             largest = keras.ops.segment_max(sizes, self.layer_of, num_segments=self.layers)
-            thresholds = thresholds + self.share.astype(np.float32) * keras.ops.take(
-                largest, self.layer_of
-            )
+            thresholds = thresholds + self.share * keras.ops.take(largest, self.layer_of)
         return keras.ops.cast(sizes > thresholds, "float32")
 
     def grouped(self, values: Any) -> Any:
