@@ -290,11 +290,9 @@ class Shrink:
             network was broken or begins anew.
         cut_error: how much the cut changed the logits of a few training batches: root mean square
             of the difference over that of the logits, before statistics are estimated anew; None
-            as ``accuracy_after_cut``.
+            as ``accuracy_after_cut``. In JSON a NaN is None.
         warnings: what a reader of the result has to know, one line each.
     """
-
-    __pydantic_config__: ClassVar[ConfigDict] = _NOT_A_NUMBER_SURVIVES
 
     outcome: ShrinkOutcome
     steps: int

@@ -35,14 +35,15 @@ FUNCTIONS: Mapping[str, Function] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
-    """A cost of ``pair`` x channels read x channels made + ``each`` x channels made.
+    """A cost of ``pair`` x channels read x channels made + ``each`` x channels made + ``once``.
 
     Whole numbers: a convolution has FLOPs for each pair and a bias for each output; batch norm has
-    four parameters for each channel.
+    four parameters for each channel; a layer that is not known has a cost that no width changes.
     """
 
     pair: int = 0
     each: int = 0
+    once: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

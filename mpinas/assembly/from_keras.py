@@ -71,8 +71,7 @@ def describe_model(model: keras.Model) -> tuple[LayerDescription, ...]:
 
     FLOPs are 2 x multiply-adds of convolution and dense layers, those of unknown layers and of
     nested models included, those inside of attention, recurrent and wrapper layers not. Weights of
-    a shared layer count once. What an unknown layer costs no width changes; it is rounded down to
-    a multiple of its own.
+    a shared layer count once. What an unknown layer costs no width changes.
 
     Raises:
         UserMustChange: it is subclassed, not built, has a ``Lambda`` anywhere, several inputs or
@@ -205,7 +204,9 @@ def _describe(
         "parameters": Price(each=costs["parameters"] // shape[-1]),
         "activations": Price(each=math.prod(shape[:-1])),
     }
-    if facts.channels is Channels.NEW and inputs:
+    if facts.channels is None:
+        prices |= {metric: Price(once=costs[metric]) for metric in ("flops", "parameters")}
+    elif facts.channels is Channels.NEW and inputs:
         kernel = _size(call.layer.kernel)
         pairs = _shape(call.read[0], name)[-1] * shape[-1]
         bias = (costs["parameters"] - kernel) // shape[-1]

@@ -128,7 +128,7 @@ class ChannelGraph:
             if price != FREE and layer.name not in left_out:
                 made = int(alive[self.outputs[layer.name]].sum())
                 read = int(alive[self.inputs[layer.name][0]].sum()) if layer.inputs else 0
-                total += made * (price.pair * read + price.each)
+                total += made * (price.pair * read + price.each) + price.once
         return total
 
     def costs(self, alive: Mask, gone: Iterable[str] = ()) -> Mapping[Metric, int]:

@@ -82,6 +82,7 @@ class _Walk:
         kept = self._kept(layer)
         inputs = [self.offsets[name] for name in layer.inputs]
         arrays = self._weights.get(layer.name, ())
+        self.exact &= layer.exact_constants or not any(one.any() for one in inputs)
         if layer.channels is None or not inputs:
             offsets = self._lost(layer, inputs)
             new = arrays
@@ -91,9 +92,7 @@ class _Walk:
             offsets, new = self._weighted(layer, inputs[0], arrays, kept)
         else:
             offsets, new = _moved(layer, inputs), tuple(array[..., kept] for array in arrays)
-            if layer.kind == "zero_padding" or (
-                layer.channels is Channels.JOINED and layer.kind not in SUMS
-            ):
+            if layer.channels is Channels.JOINED and layer.kind not in SUMS:
                 offsets = self._only_cut_off(offsets, kept)
         self.offsets[layer.name] = self._through_function(layer, offsets, kept)
         if arrays and layer.name in self._plan.keep_outputs:
@@ -137,7 +136,6 @@ class _Walk:
             shift = (sums * offsets[:, np.newaxis]).reshape(-1)
         else:
             shift = offsets @ sums
-        self.exact &= layer.exact_constants or not shift.any()
         given = shift + bias[0] if bias else shift
         narrow = kernel[..., self._plan.keep_inputs.get(layer.name, []), :]
         if layer.channels is Channels.NEW:

@@ -41,6 +41,9 @@ def rebuild_model(model: keras.Model, graph: ChannelGraph, plan: Plan) -> keras.
         if layer.name in makers:
             width = "units" if "units" in settings else "filters"
             settings[width] = plan.widths[layer.name]
+        elif isinstance(layer, keras.layers.Reshape) and layer.name in plan.keep_outputs:
+            channels = len(plan.keep_outputs[layer.name])
+            settings["target_shape"] = (*layer.target_shape[:-1], channels)
         return type(layer).from_config(settings)
 
     return keras.models.clone_model(model, clone_function=clone)

@@ -64,7 +64,7 @@ def total(described: Sequence[LayerDescription], metric: str) -> int:
     for layer in described:
         price = layer.prices[metric]
         read = widths[layer.inputs[0]] if layer.inputs else 0
-        cost += layer.width * (price.pair * read + price.each)
+        cost += layer.width * (price.pair * read + price.each) + price.once
     return cost
 
 
