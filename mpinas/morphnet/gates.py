@@ -62,8 +62,9 @@ def with_gates(model: keras.Model, names: Collection[str]) -> keras.Model:
 
     gated = keras.models.clone_model(model, clone_function=clone)
     for layer in model.layers:
-        copy = gated.get_layer(layer.name)
-        (copy.inner if isinstance(copy, Gated) else copy).set_weights(layer.get_weights())
+        if layer.weights:  # a clone names its input layer anew
+            copy = gated.get_layer(layer.name)
+            (copy.inner if isinstance(copy, Gated) else copy).set_weights(layer.get_weights())
     return gated
 
 
