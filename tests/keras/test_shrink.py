@@ -129,12 +129,9 @@ def flops_of(model):
     """2 x multiply-adds, by the kernels that were built and the shapes that come out."""
     total = 0
     for one in model.layers:
-        if isinstance(one, keras.layers.Conv2D):
-            total += 2 * one.kernel.shape.num_elements() * int(np.prod(one.output.shape[1:3]))
-        elif isinstance(one, keras.layers.DepthwiseConv2D):
-            total += 2 * one.kernel.shape.num_elements() * int(np.prod(one.output.shape[1:3]))
-        elif isinstance(one, keras.layers.Dense):
-            total += 2 * one.kernel.shape.num_elements()
+        if hasattr(one, "kernel"):
+            positions = int(np.prod(one.output.shape[1:-1]))
+            total += 2 * one.kernel.shape.num_elements() * positions
     return total
 
 
