@@ -11,7 +11,7 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -297,6 +297,21 @@ def problem_spec(config: RunConfig, prepared: PreparedProblem, prepared_file: Pa
         augment=config.problem.augment.model_dump(mode="json"),
         stage=config.problem.stage,
     )
+
+
+@contextlib.contextmanager
+def problem_of(config: RunConfig) -> Iterator[ProblemSpec]:
+    """The problem by itself, checked; prepared, where need be, into a file that goes afterwards.
+
+    Raises:
+        DataFault: the data cannot be used.
+    """
+    with tempfile.TemporaryDirectory(prefix="mpinas-") as folder:
+        directory = create_run_directory(
+            Path(folder) / config.name, lambda new: fill_directory(config, new)
+        )
+        file = data_file(config, directory)
+        yield problem_spec(config, open_prepared(file), file)
 
 
 def build_tuner(config: RunConfig) -> Tuner:

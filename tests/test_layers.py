@@ -63,6 +63,7 @@ TENSORFLOW_FILES = (
     "morphnet/optimizer.py",
     "morphnet/regularizer.py",
     "morphnet/shrink.py",
+    "trial/adapting.py",
     "trial/inputs.py",
     "trial/run.py",
     "trial/shrinking.py",

@@ -1,0 +1,349 @@
+"""The shrink of a Keras model that mpinas did not make: one regularised run, one cut, training.
+
+Comes in: a model file, a problem, and what is wanted of it. Comes out: a file of a plain Keras
+model within the FLOP target, and the record of what was done (Gordon et al. 2018, section 3). The
+test set is not looked at.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mpinas.assembly.from_keras import describe_model, unsupported
+from mpinas.config import TrialConfig
+from mpinas.config_values import RangeDomain
+from mpinas.errors import MpinasError, UserMustChange, fault
+from mpinas.files import fsync_directory
+from mpinas.morphnet.channels import ChannelGraph
+from mpinas.morphnet.folding import carry
+from mpinas.morphnet.gates import weights_of, with_gates
+from mpinas.morphnet.optimizer import with_scale_rate
+from mpinas.morphnet.plan import Plan
+from mpinas.morphnet.regularizer import RegularizedModel, Regularizer, is_broken
+from mpinas.morphnet.shrink import estimate_statistics, rebuild_model, set_weights
+from mpinas.morphnet.sources import NothingToShrink, Sources, find_sources
+from mpinas.morphnet.target import meet_target, target_flops, widened
+from mpinas.problems.prepared import open_prepared
+from mpinas.records import ProblemSpec
+from mpinas.trial.adaptation import Adapted, Pixels, Size, Wish
+from mpinas.trial.batches import Batches, Parts, open_parts
+from mpinas.trial.inputs import MOST_RESIDENT_BYTES, around, one_pass
+from mpinas.trial.shrinking import STATISTICS_BATCHES
+from mpinas.trial.training import OPTIMIZERS
+
+SUFFIX = ".keras"
+GREY_LEVELS = 255.0
+MOST_QUOTED = 160
+
+
+def start_tensorflow(threads: int) -> None:
+    """Sets what has to be set before the first operation.
+
+    Raises:
+        RuntimeError: TensorFlow runs already with other settings.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def load_model(file: Path) -> keras.Model:
+    """A model whose channels are understood; nothing in the file is run as code.
+
+    Raises:
+        UserMustChange: there is none, it cannot be read, or the shrink cannot take it.
+    """
+    allowed = f"A {SUFFIX} file of a functional or sequential model is allowed"
+    if not file.is_file():
+        raise UserMustChange(fault(str(file), "there is no such file", "", allowed))
+    if file.suffix != SUFFIX or not zipfile.is_zipfile(file):
+        cure = f"Save the model with model.save('NAME{SUFFIX}')"
+        raise UserMustChange(fault(str(file), "it is no Keras model", "", allowed, cure))
+    try:
+        model = keras.models.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # a damaged file ends in whatever its damaged part ends in
+        raise UserMustChange(_unreadable(str(file), error)) from error
+    describe_model(model)
+    return model
+
+
+def _unreadable(where: str, error: Exception) -> str:
+    said = " ".join(str(error).split())[:MOST_QUOTED] or type(error).__name__
+    if "lambda" in str(error).lower():
+        return fault(
+            where,
+            "it has a Lambda layer, which is code that mpinas does not run",
+            cure="Replace it by a layer that says what it does, as Rescaling or Activation",
+        )
+    return fault(
+        where,
+        "Keras cannot load it",
+        f"error={said}",
+        "Models of Keras's own layers are allowed, subclassed and custom ones are not",
+        "Write it as keras.Model(inputs, outputs)",
+    )
+
+
+def check_fit(model: keras.Model, image_shape: Sequence[int], classes: int) -> bool:
+    """Whether the model's outputs are probabilities; they are logits otherwise.
+
+    Raises:
+        UserMustChange: it takes other images, or tells other classes, than the problem has.
+    """
+    where = f"model '{model.name}'"
+    wanted, given = (*image_shape,), tuple(model.inputs[0].shape[1:])
+    faults = []
+    if wanted != given:
+        rule = "it reads images of another shape than the problem's"
+        faults.append(fault(where, rule, f"input shape={given}", f"Needed: {wanted}"))
+    output = tuple(model.outputs[0].shape[1:])
+    if output != (classes,):
+        rule = "it has another number of classes than the problem"
+        faults.append(fault(where, rule, f"output shape={output}", f"Needed: {(classes,)}"))
+    last = model.outputs[0]._keras_history.operation
+    is_softmax = isinstance(last, keras.layers.Softmax)
+    activation = None if is_softmax else getattr(last, "activation", None)
+    is_softmax |= activation is keras.activations.softmax
+    if not is_softmax and activation not in (None, keras.activations.linear):
+        name = getattr(activation, "__name__", type(activation).__name__)
+        allowed = "Softmax, or none (logits), is allowed"
+        faults.append(fault(where, "its last activation is neither", f"{name}", allowed))
+    if faults:
+        raise UserMustChange(*faults)
+    return is_softmax
+
+
+def adapt(model: keras.Model, problem: ProblemSpec, settings: TrialConfig, wish: Wish) -> Adapted:
+    """Shrinks, trains and writes a model; the given one stays as it is on disk, not in memory.
+
+    Args:
+        model: of :func:`load_model`, which :func:`check_fit` found no fault in.
+        settings: of training, and of the regularised one.
+
+    Raises:
+        UserMustChange: the target cannot be met, or no channel may be cut.
+        MpinasError: a loss was no number.
+        OSError: the file cannot be written.
+    """
+    descriptions = describe_model(model)
+    graph = ChannelGraph(descriptions)
+    before = _size(model, graph)
+    target = target_flops(wish.flops, before.flops)
+    keras.utils.set_random_seed(wish.seed)
+    workshop = _Workshop(model, problem, settings, wish)
+    accuracy_before = workshop.accuracy(workshop.compiled(model))
+    try:
+        sources = find_sources(graph, settings.shrink.source)
+    except NothingToShrink as reason:
+        raise UserMustChange(fault(f"model '{model.name}'", str(reason))) from reason
+    gates = [one.name for one in sources.layers if one.source == "gate"]
+    gated = with_gates(model, gates) if gates else model
+    regularizer = Regularizer(graph, sources, gated, settings.shrink)
+    accuracy_regularised, warnings = workshop.regularise(gated, regularizer)
+    cut = meet_target(
+        graph,
+        regularizer.read().shares,
+        target // 2 if wish.expand else target,
+        min_filters=settings.shrink.min_filters,
+        round_to=settings.shrink.round_to,
+    )
+    plan, multiplier = widened(graph, cut.plan, target) if wish.expand else (cut.plan, None)
+    small = rebuild_model(model, graph, plan)
+    trained = workshop.compiled(small)
+    accuracy_after_cut = None
+    if not wish.expand:
+        _hand_over(gated, small, graph, sources, plan)
+        workshop.estimate_statistics(small, trained)
+        accuracy_after_cut = workshop.accuracy(trained)
+    workshop.fit(trained, wish.epochs * workshop.steps_per_epoch, workshop.epochs_over)
+    accuracy = workshop.accuracy(trained)
+    save_model(small, wish.out)
+    return Adapted(
+        before=before,
+        after=_size(small, ChannelGraph(describe_model(small))),
+        target=target,
+        threshold=cut.threshold,
+        multiplier=multiplier,
+        accuracy_before=accuracy_before,
+        accuracy_regularised=accuracy_regularised,
+        accuracy_after_cut=accuracy_after_cut,
+        accuracy=accuracy,
+        unknown=unsupported(descriptions),
+        warnings=warnings,
+    )
+
+
+def _size(model: keras.Model, graph: ChannelGraph) -> Size:
+    return Size(
+        flops=graph.cost(graph.all_alive(), "flops"),
+        parameters=model.count_params(),
+        widths={one.name: one.width for one in graph.makers},
+    )
+
+
+def _hand_over(
+    wide: keras.Model, narrow: keras.Model, graph: ChannelGraph, sources: Sources, plan: Plan
+) -> None:
+    gammas = [one.name for one in sources.layers if one.source == "gamma"]
+    set_weights(narrow, carry(graph, plan, weights_of(wide), gammas).weights)
+
+
+def save_model(model: keras.Model, file: Path) -> None:
+    """Writes a model whole or not at all.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+    temporary = file.with_name(f".{file.stem}.{os.getpid()}{SUFFIX}")
+    try:
+        model.save(temporary)
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, file)
+        fsync_directory(file.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class _Workshop:
+    """The data, and training on it as the configuration has it.
+
+    Attributes:
+        steps_per_epoch: of training.
+        epochs_over: of regularised training, a begun one counted whole.
+    """
+
+    def __init__(
+        self, model: keras.Model, problem: ProblemSpec, settings: TrialConfig, wish: Wish
+    ) -> None:
+        self._on_gpu = bool(tf.config.list_physical_devices("GPU"))
+        most_bytes = MOST_RESIDENT_BYTES if self._on_gpu else 0
+        parts = open_parts(problem, settings.batch_size, most_resident_bytes=most_bytes)
+        self._parts = with_pixels(parts, wish.pixels)
+        prepared = open_prepared(Path(problem.path))
+        self._from_logits = not check_fit(model, prepared.image_shape, prepared.classes)
+        self._settings = settings
+        self._seed = wish.seed
+        self.steps_per_epoch = len(parts.training)
+        self.epochs_over = math.ceil(
+            settings.shrink.steps(self.steps_per_epoch) / self.steps_per_epoch
+        )
+
+    def compiled(self, network: keras.Model) -> keras.Model:
+        """The network behind its input preparation, to be trained and measured."""
+        model = around(network, self._parts)
+        self._compile(model, self._optimizer())
+        return model
+
+    def regularise(
+        self, network: keras.Model, regularizer: Regularizer
+    ) -> tuple[float, tuple[str, ...]]:
+        """The whole regularised run; returns accuracy and warnings."""
+        shrink = self._settings.shrink
+        model = around(network, self._parts, RegularizedModel)
+        model.add_regularizer(regularizer, shrink.strength)
+        rate = shrink.scale_rate(self.steps_per_epoch)
+        self._compile(model, with_scale_rate(self._optimizer(), regularizer.scales, rate))
+        self.fit(model, shrink.steps(self.steps_per_epoch), 0)
+        self.estimate_statistics(network, model)
+        measured = self._measured(model)
+        warnings: tuple[str, ...] = ()
+        if is_broken(measured["loss"], network.output_shape[-1]):
+            warnings = (
+                "after the regularised training the model is no better than guessing: validation "
+                f"loss {measured['loss']:.4g}; what is cut says little then",
+            )
+        return measured["accuracy"], warnings
+
+    def fit(self, model: keras.Model, steps: int, epochs_before: int) -> None:
+        """Trains for so many steps, each epoch in an order of its own.
+
+        Raises:
+            MpinasError: a loss was no number.
+        """
+        for epoch, left in enumerate(range(steps, 0, -self.steps_per_epoch), epochs_before):
+            batches = self._parts.training.shuffled(self._seed, epoch)
+            history = model.fit(
+                one_pass(partial(_itself, batches)).take(left),
+                callbacks=[keras.callbacks.TerminateOnNaN()],
+                shuffle=False,
+                verbose=0,
+            )
+            if not math.isfinite(history.history["loss"][-1]):
+                raise MpinasError(
+                    f"the loss was no number in epoch {epoch + 1}; a lower trial.learning_rate "
+                    "or other --pixels may help"
+                )
+
+    def accuracy(self, model: keras.Model) -> float:
+        """On the validation part, 0..1."""
+        return self._measured(model)["accuracy"]
+
+    def _measured(self, model: keras.Model) -> dict[str, float]:
+        measured = model.evaluate(
+            one_pass(lambda: self._parts.validation), verbose=0, return_dict=True
+        )
+        return {name: float(value) for name, value in measured.items()}
+
+    def estimate_statistics(self, network: keras.Model, model: keras.Model) -> None:
+        """Those of batch norms, anew: of the network as it is now."""
+        normalisations = list(_normalisations(network))
+        if normalisations:
+            batches = self._parts.training
+            most = min(STATISTICS_BATCHES, len(batches))
+            given = [list(batches[step][:-1]) for step in range(most)]
+            estimate_statistics(model, given, normalisations)
+
+    def _optimizer(self) -> keras.optimizers.Optimizer:
+        return OPTIMIZERS[self._settings.optimizer](middle_rate(self._settings))
+
+    def _compile(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
+        model.compile(
+            optimizer=optimizer,
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=self._from_logits),
+            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+            steps_per_execution=min(self._settings.steps_per_execution, self.steps_per_epoch),
+            jit_compile=self._settings.jit_compile and self._on_gpu,
+        )
+        model.optimizer.build(model.trainable_variables)
+
+
+def _itself(batches: Batches) -> Batches:
+    return batches
+
+
+def _normalisations(network: keras.Model) -> Iterator[keras.layers.Layer]:
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            yield layer
+
+
+def with_pixels(parts: Parts, pixels: Pixels) -> Parts:
+    """The parts with images as the model reads them."""
+    if pixels == "standardised":
+        return parts
+    deviation = GREY_LEVELS if pixels == "unit" else 1.0
+    return replace(
+        parts,
+        mean=np.zeros_like(parts.mean),
+        deviation=np.full_like(parts.deviation, deviation),
+    )
+
+
+def middle_rate(settings: TrialConfig) -> float:
+    """The learning rate, or the geometric middle of those that a search would draw from."""
+    rate = settings.learning_rate
+    if isinstance(rate, RangeDomain):
+        return math.sqrt(rate.min * rate.max)
+    return math.sqrt(min(rate) * max(rate)) if isinstance(rate, tuple) else rate
