@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -62,19 +63,13 @@ def make_plan(
         remove_layers: whether layers may go; without it each keeps ``min_filters``.
     """
     alive = alive | graph.frozen
-    dead = ~alive
     rank = np.zeros(graph.groups) if sizes is None else sizes
-    gone = _gone(graph, alive) if remove_layers else frozenset()
-    alive = alive & _made_without(graph, gone)
-    left = [one for one in graph.makers if one.name not in gone]
-    changed = True
-    while changed:  # a group that comes back for one layer is back in all that share it
-        before = alive.copy()
-        for layer in left:
-            ids = graph.outputs[layer.name]
-            alive[_needed(ids, alive, rank, min_filters, round_to)] = True
-        changed = bool((before != alive).any())
-    return _plan(graph, alive, dead, gone)
+
+    def kept_without(gone: frozenset[str]) -> Mask:
+        return _kept(graph, alive, gone, partial(_needed, rank, min_filters, round_to))
+
+    gone = _gone(graph, alive, kept_without) if remove_layers else frozenset()
+    return _plan(graph, kept_without(gone), ~alive, gone)
 
 
 def _plan(graph: ChannelGraph, alive: Mask, dead: Mask, gone: frozenset[str]) -> Plan:
@@ -95,8 +90,26 @@ def _plan(graph: ChannelGraph, alive: Mask, dead: Mask, gone: frozenset[str]) ->
     )
 
 
+def _kept(
+    graph: ChannelGraph,
+    alive: Mask,
+    gone: frozenset[str],
+    needed: Callable[[Ids, Mask], Ids],
+) -> Mask:
+    """The alive groups that are still made without some layers, and those that have to be back."""
+    kept = alive & _made_without(graph, gone)
+    left = [one for one in graph.makers if one.name not in gone]
+    changed = True
+    while changed:  # a group that comes back for one layer is back in all that share it
+        before = kept.copy()
+        for layer in left:
+            kept[needed(graph.outputs[layer.name], kept)] = True
+        changed = bool((before != kept).any())
+    return kept
+
+
 def _needed(
-    ids: Ids, alive: Mask, rank: npt.NDArray[np.floating], min_filters: int, round_to: int
+    rank: npt.NDArray[np.floating], min_filters: int, round_to: int, ids: Ids, alive: Mask
 ) -> Ids:
     """Dead groups of a layer that have to come back, the largest first."""
     kept = int(alive[ids].sum())
@@ -106,16 +119,43 @@ def _needed(
     return dead[np.argsort(-rank[dead], kind="stable")][: wanted - kept]
 
 
-def _gone(graph: ChannelGraph, alive: Mask) -> frozenset[str]:
-    """Layers the network goes on without, taken in their order; no frozen group goes with them."""
-    last = graph.descriptions[-1].name
+def _gone(
+    graph: ChannelGraph, alive: Mask, kept_without: Callable[[frozenset[str]], Mask]
+) -> frozenset[str]:
+    """Layers the network goes on without, taken in their order until none can go."""
+    idle = [one.name for one in graph.makers if not alive[graph.outputs[one.name]].any()]
     gone: frozenset[str] = frozenset()
-    for layer in graph.makers:
-        if not alive[graph.outputs[layer.name]].any():
-            without = gone_with(graph.descriptions, gone | {layer.name})
-            if last not in without and _made_without(graph, without)[graph.frozen].all():
+    changed = True
+    while changed:
+        before = gone
+        for name in idle:
+            without = gone_with(graph.descriptions, gone | {name})
+            if without != gone and _goes_on(graph, without, kept_without):
                 gone = without
+        changed = gone != before
     return gone
+
+
+def _goes_on(
+    graph: ChannelGraph, gone: frozenset[str], kept_without: Callable[[frozenset[str]], Mask]
+) -> bool:
+    """Whether all that is left still fits together.
+
+    No frozen group goes with a layer; and no channel that some other layer keeps is missing from
+    a concatenation, because a sum behind it would then have inputs of different widths.
+    """
+    if graph.descriptions[-1].name in gone:
+        return False
+    if not _made_without(graph, gone)[graph.frozen].all():
+        return False
+    kept = kept_without(gone)
+    return not any(
+        kept[graph.outputs[name]].any()
+        for layer in graph.descriptions
+        if layer.channels is Channels.CONCATENATED and layer.name not in gone
+        for name in layer.inputs
+        if name in gone
+    )
 
 
 def _made_without(graph: ChannelGraph, gone: frozenset[str]) -> Mask:

@@ -215,6 +215,24 @@ def test_a_layer_that_goes_is_something_removed_though_its_twin_keeps_all_channe
     assert list(plan.dead) == list(~without(graph, "a"))
 
 
+def test_a_part_of_a_concatenation_stays_while_a_sum_behind_it_needs_its_channel():
+    network = network_of(
+        (4, 4, 2),
+        conv("part", "image", 1),
+        layer("concat", "concatenate", "image", "part"),
+        conv("back", "concat", 3),
+        layer("sum", "add", "concat", "back"),
+        layer("flat", "flatten", "sum"),
+        dense("logits", "flat", 3),
+    )
+    graph = graph_of(network)
+    alive = without(graph, "part")
+    assert make_plan(graph, alive).widths == {"part": 0, "back": 2, "logits": 3}
+    plan = make_plan(graph, alive, min_filters=3)
+    assert plan.widths == {"part": 1, "back": 3, "logits": 3}
+    assert network_shapes(narrow(network, plan.widths))["sum"] == (4, 4, 3)
+
+
 def test_the_plan_changes_no_mask():
     graph = graph_of(BRANCHES)
     alive = without(graph, "inner", "stem")
