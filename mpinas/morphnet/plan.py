@@ -58,7 +58,7 @@ def make_plan(
     Args:
         alive: by the threshold; frozen groups are alive whatever it says.
         sizes: of the groups; where a layer has to keep more, its largest live, of equal ones the
-            first.
+            first. Of layers of which not all can go the smaller ones do.
         round_to: kept channels are rounded up to a multiple, as far as the layer has them.
         remove_layers: whether layers may go; without it each keeps ``min_filters``.
     """
@@ -68,7 +68,7 @@ def make_plan(
     def kept_without(gone: frozenset[str]) -> Mask:
         return _kept(graph, alive, gone, partial(_needed, rank, min_filters, round_to))
 
-    gone = _gone(graph, alive, kept_without) if remove_layers else frozenset()
+    gone = _gone(graph, alive, rank, kept_without) if remove_layers else frozenset()
     return _plan(graph, kept_without(gone), ~alive, gone)
 
 
@@ -120,10 +120,15 @@ def _needed(
 
 
 def _gone(
-    graph: ChannelGraph, alive: Mask, kept_without: Callable[[frozenset[str]], Mask]
+    graph: ChannelGraph,
+    alive: Mask,
+    rank: npt.NDArray[np.floating],
+    kept_without: Callable[[frozenset[str]], Mask],
 ) -> frozenset[str]:
-    """Layers the network goes on without, taken in their order until none can go."""
-    idle = [one.name for one in graph.makers if not alive[graph.outputs[one.name]].any()]
+    """Layers the network goes on without, the smallest taken first, until none can go."""
+    largest = {one.name: rank[graph.outputs[one.name]].max() for one in graph.makers}
+    dead = [one.name for one in graph.makers if not alive[graph.outputs[one.name]].any()]
+    idle = sorted(dead, key=lambda name: float(largest[name]))
     gone: frozenset[str] = frozenset()
     changed = True
     while changed:

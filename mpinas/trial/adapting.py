@@ -36,7 +36,7 @@ from mpinas.morphnet.target import meet_target, target_flops, widened
 from mpinas.problems.prepared import open_prepared
 from mpinas.records import ProblemSpec
 from mpinas.trial.adaptation import Adapted, Pixels, Size, Wish
-from mpinas.trial.batches import Batches, Parts, open_parts
+from mpinas.trial.batches import NEVER_TRAINED, Batches, Parts, open_parts
 from mpinas.trial.inputs import MOST_RESIDENT_BYTES, around, one_pass
 from mpinas.trial.shrinking import STATISTICS_BATCHES
 from mpinas.trial.training import OPTIMIZERS
@@ -300,7 +300,7 @@ class _Workshop:
         """Those of batch norms, anew: of the network as it is now."""
         normalisations = list(_normalisations(network))
         if normalisations:
-            batches = self._parts.training
+            batches = self._parts.training.shuffled(self._seed, NEVER_TRAINED)
             most = min(STATISTICS_BATCHES, len(batches))
             given = [list(batches[step][:-1]) for step in range(most)]
             estimate_statistics(model, given, normalisations)

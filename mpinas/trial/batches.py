@@ -28,6 +28,10 @@ from mpinas.trial import folders
 from mpinas.trial.augmentation import Changes, draw_changes, unchanged
 
 Batch = tuple[npt.NDArray[Any], ...]
+NEVER_TRAINED = 2**31 - 1
+"""The epoch of an order that no training has: for looking at images of all classes, which often lie
+one class after the other."""
+
 _BATCHES_ROLE = 1  # of the random streams of a trial; its weights have another
 
 

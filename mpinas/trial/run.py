@@ -7,6 +7,7 @@ devices and is meant to be called once in a process. It never looks at the test 
 
 from __future__ import annotations
 
+import gc
 import os
 import pathlib
 import platform
@@ -122,7 +123,8 @@ def _train(spec: TrialSpec, report: Report, result: TrialResult) -> TrialResult:
     if not settings.shrink.enabled:
         return _fit(bench, result, Ready.of(bench, network))
     ready = shrink_network(bench, network)
-    del network  # the wide one would stay in memory beside the narrow one
+    del network
+    gc.collect()  # models are cycles: the wide one would stay in memory beside the narrow one
     result = replace(result, shrunk_costs=ready.costs, shrink=ready.record)
     return _fit(bench, result, ready)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,12 +28,15 @@ from mpinas.morphnet.regularizer import RegularizedModel, Regularizer, is_broken
 from mpinas.morphnet.shrink import difference, estimate_statistics, rebuild_network, set_weights
 from mpinas.morphnet.sources import NothingToShrink, Sources, find_sources
 from mpinas.records import Costs, Shrink, ShrinkOutcome, Times
-from mpinas.trial.batches import Batches
+from mpinas.trial.batches import NEVER_TRAINED, Batches
 from mpinas.trial.inputs import around, one_pass
 from mpinas.trial.training import Bench, compile_model, wrapped
 
 ERROR_BATCHES = 2
 """Of training images, to tell what the cut changed."""
+
+EXACT = 1e-5
+"""A smaller relative change of the logits is one of rounding."""
 
 STATISTICS_BATCHES = 8
 """Of training images, for the statistics of batch norms: those gathered while scales fall are of
@@ -105,7 +108,7 @@ def shrink_network(bench: Bench, network: keras.Model) -> Ready:
     record = replace(record, accuracy_before_cut=measured.accuracy)
     times = Times(shrink_s=phase.train_s, evaluate_s=measured.time_s)
     if measured.is_broken:
-        warning = f"the regularised training broke the network: {measured.said}"
+        warning = f"no better than guessing after {record.steps} regularised steps: {measured.said}"
         record = replace(record, outcome=ShrinkOutcome.BROKEN, warnings=(*record.warnings, warning))
         fresh = Ready.of(bench, build_model(bench.spec.network, seed=bench.spec.seed))
         return replace(fresh, times=replace(times, build_s=fresh.times.build_s), record=record)
@@ -129,6 +132,7 @@ class _Phase:
         self, bench: Bench, network: keras.Model, graph: ChannelGraph, sources: Sources
     ) -> None:
         self.train_s = 0.0
+        self._started = time.perf_counter()
         self._bench = bench
         self._graph = graph
         self._sources = sources
@@ -158,7 +162,6 @@ class _Phase:
                 f"before the first step {at_start} of {full.flops} FLOPs are alive: the threshold "
                 "removes by initialiser, not by learning"
             )
-        started = time.perf_counter()
         left = self._steps
         for epoch in range(math.ceil(left / len(self._bench.parts.training))):
             if self._model.stop_training:
@@ -166,12 +169,12 @@ class _Phase:
             batches = self._bench.shuffled(epoch)
             self._model.fit(
                 _pass_over(batches).take(left),
-                callbacks=[keras.callbacks.TerminateOnNaN()],
+                callbacks=[_UntilNotFinite()],
                 shuffle=False,
                 verbose=0,
             )
             left -= len(batches)
-        self.train_s = time.perf_counter() - started
+        self.train_s = time.perf_counter() - self._started
         return Shrink(
             outcome=ShrinkOutcome.NOTHING_REMOVED,
             steps=int(self._model.optimizer.iterations),
@@ -189,10 +192,14 @@ class _Phase:
         losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
         loss, found = float(np.mean(losses)), np.argmax(logits, axis=1)
         one_class = len(np.unique(found)) == 1 < len(np.unique(labels))
-        said = f"validation loss {loss:.4g}"
+        stopped = bool(self._model.stop_training)
+        said = ("a training loss that is no number, " if stopped else "") + (
+            f"validation loss {loss:.4g}"
+        )
         return _Measured(
-            accuracy=float(np.mean(found == labels)),
-            is_broken=one_class or is_broken(loss, logits.shape[1]),
+            # In the precision of Keras's accuracies, to be equal where the cut changes nothing.
+            accuracy=float(np.mean(found == labels, dtype=np.float32)),
+            is_broken=stopped or one_class or is_broken(loss, logits.shape[1]),
             said=said + (", one class for all images" if one_class else ""),
             time_s=time.perf_counter() - started,
         )
@@ -205,7 +212,7 @@ class _Phase:
         plan = make_plan(
             self._graph,
             reading.alive,
-            sizes=reading.sizes,
+            sizes=reading.shares,
             min_filters=settings.min_filters,
             round_to=settings.round_to,
         )
@@ -240,7 +247,7 @@ class _Phase:
         carried = carry(self._graph, plan, weights_of(self._network), gammas)
         set_weights(network, carried.weights)
         error = difference(self._model, model, self._batches(ERROR_BATCHES))
-        if not carried.exact:
+        if error > EXACT or not carried.exact:
             self._estimate_statistics(network, model)
         return error
 
@@ -252,14 +259,22 @@ class _Phase:
             estimate_statistics(model, self._batches(STATISTICS_BATCHES), normalisations)
 
     def _batches(self, most: int) -> Sequence[Any]:
-        """Of the first training images, what the model takes."""
-        batches = self._bench.parts.training
+        """Of training images of all classes, what the model takes."""
+        batches = self._bench.shuffled(NEVER_TRAINED)
         return [list(batches[step][:-1]) for step in range(min(most, len(batches)))]
 
     def _accuracy(self, model: keras.Model) -> float:
         batches = self._bench.parts.validation
         measured = model.evaluate(_pass_over(batches), verbose=0, return_dict=True)
         return float(measured["accuracy"])
+
+
+class _UntilNotFinite(keras.callbacks.Callback):  # type: ignore[misc]
+    """Stops at a loss that is no number; Keras's own prints a line as it does so."""
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        if not math.isfinite((logs or {})["loss"]):
+            self.model.stop_training = True
 
 
 def _pass_over(batches: Batches) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import pathlib
@@ -15,7 +14,17 @@ import h5py
 import numpy as np
 import psutil
 import pytest
-from keras_networks import DIGITS_NETWORK, chain, conv2d, dense, trial
+from keras_networks import (
+    DIGITS_NETWORK,
+    Server,
+    chain,
+    conv2d,
+    dense,
+    from_plain_result,
+    same_numbers,
+    trial,
+    validation_accuracy,
+)
 
 from mpinas.assembly.shapes import network_costs
 from mpinas.config import ProblemConfig, TrialConfig
@@ -23,47 +32,12 @@ from mpinas.problems import open_prepared, prepare, split
 from mpinas.records import (
     Failure,
     Progress,
-    TrialResult,
     TrialSpec,
     TrialStatus,
-    from_json,
     from_plain,
-    to_json,
 )
 
 pytestmark = pytest.mark.keras
-
-SERVER = pathlib.Path(__file__).with_name("keras_trial_server.py")
-
-
-class Server:
-    """A process that has TensorFlow loaded and forks for each trial."""
-
-    def __init__(self, **environment: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(SERVER)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
-            text=True,
-        )
-
-    def ask(self, spec: TrialSpec) -> dict:
-        self.process.stdin.write(to_json(spec).decode() + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def run(self, spec: TrialSpec) -> TrialResult:
-        return from_plain_result(self.ask(spec))
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait(timeout=60)
-
-
-def from_plain_result(answer: dict) -> TrialResult:
-    assert "crashed" not in answer
-    return from_json(TrialResult, json.dumps(answer["result"]))
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +58,6 @@ def digits(tmp_path_factory) -> str:
 def plain(server, digits) -> dict:
     """The answer to the trial that others are compared with."""
     return server.ask(trial(digits))
-
-
-def same_numbers(one: TrialResult, other: TrialResult) -> bool:
-    return (one.fitness, one.curves) == (other.fitness, other.curves)
 
 
 def test_a_trial_learns_and_says_all_about_it(server, digits):
@@ -243,22 +213,6 @@ def test_lack_of_memory_missing_data_and_impossible_networks_are_data(server, di
     impossible = server.run(trial(digits, chain((8, 8, 1), dense(10))))
     assert impossible.status is TrialStatus.INFEASIBLE
     assert "dense needs a vector" in impossible.error
-
-
-def validation_accuracy(digits: str, weights: pathlib.Path) -> float:
-    """Of a model that gets these weights, computed without ``run_trial``."""
-    from mpinas.assembly.keras_model import build_model
-
-    problem = open_prepared(pathlib.Path(digits))
-    training, validation = split(
-        problem.y_train, training_images=600, validation_images=200, seed=0
-    )
-    seen = problem.x_train[training].astype(np.float64)
-    model = build_model(DIGITS_NETWORK, seed=99)
-    model.load_weights(weights)
-    images = (problem.x_train[validation] - seen.mean()) / seen.std()
-    logits = np.asarray(model(images.astype(np.float32)))
-    return float(np.mean(logits.argmax(axis=1) == problem.y_train[validation]))
 
 
 @pytest.mark.parametrize("fitness", ["last", "best"])

@@ -46,6 +46,11 @@ def trials(view: dict[str, Any]) -> list[Trial]:
     return [(one["trial_id"], one["network_hash"], one["fitness"]) for one in view["trials"]]
 
 
+def shrinks(out: Path) -> list[tuple[int | None, dict[str, Any] | None]]:
+    """FLOPs after the shrink, and all else that is told of it, of each trial."""
+    return [(one["shrunk_flops"], one["shrink"]) for one in shown(out)["trials"]]
+
+
 @pytest.fixture(scope="module")
 def serial(tmp_path_factory: pytest.TempPathFactory) -> list[Trial]:
     folder = tmp_path_factory.mktemp("serial")
@@ -75,6 +80,10 @@ def test_real_networks_are_identical_with_local_workers_and_over_mpi(tmp_path: P
     assert over_mpi == local
     assert len(local) == 24
     assert max(fitness or 0.0 for _, _, fitness in local) > 0.9
+    by_local = shrinks(tmp_path / "local")
+    assert shrinks(tmp_path / "mpi") == by_local
+    outcomes = {shrink["outcome"] for _, shrink in by_local if shrink is not None}
+    assert "shrunk" in outcomes, "these trials cannot tell whether shrinks are identical"
 
 
 @pytest.mark.parametrize(

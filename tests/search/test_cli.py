@@ -138,6 +138,24 @@ def test_a_directory_of_another_search_is_refused_with_the_differing_keys(place)
     assert found(RunDirectory(place / "runs" / "small")) == kept
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("trial.shrink.enabled=false", "trial.shrink.enabled (true there, false here)"),
+        ("trial.shrink.strength=2", "trial.shrink.strength (1.0 there, 2.0 here)"),
+        ("trial.shrink.threshold=0.1", "trial.shrink.threshold.gamma (0.2 there, 0.1 here)"),
+    ],
+)
+def test_a_search_does_not_go_on_with_another_shrink(place, change, words):
+    shrink = ("--set", "trial.shrink.enabled=true", "--set", "trial.epochs=3")
+    assert invoke("run", "search.yaml", *shrink, "--set", "tuner.generations=1").exit_code == 0
+    kept = found(RunDirectory(place / "runs" / "small"))
+    result = invoke("run", "search.yaml", *shrink, "--set", change)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert found(RunDirectory(place / "runs" / "small")) == kept
+
+
 def test_fresh_keeps_the_old_run_under_another_name(place):
     invoke("run", "search.yaml", "--set", "tuner.generations=1")
     old = found(RunDirectory(place / "runs" / "small"))

@@ -283,3 +283,22 @@ def test_a_concatenation_may_have_a_layer_twice():
     assert list(plan.keep_inputs["b"]) == [0, 2, 3, 5]
     dead = make_plan(graph, without(graph, "a"))
     assert list(dead.keep_inputs["b"]) == [0, 3]
+
+
+@pytest.mark.parametrize("larger", ["left", "right"])
+def test_of_two_dead_parts_of_a_concatenation_the_larger_stays(larger: str) -> None:
+    network = network_of(
+        (6, 6, 2),
+        conv("left", "image", 3),
+        conv("right", "image", 3),
+        layer("concat", "concatenate", "left", "right"),
+        layer("pool", "global_average_pool", "concat"),
+        dense("logits", "pool", 4),
+    )
+    graph = graph_of(network)
+    alive, sizes = graph.all_alive(), np.full(graph.groups, 0.001)
+    for name in ("left", "right"):
+        alive[graph.outputs[name]] = False
+    sizes[graph.outputs[larger]] = 0.09
+    plan = make_plan(graph, alive, sizes=sizes)
+    assert {name for name in ("left", "right") if plan.widths[name]} == {larger}
