@@ -141,7 +141,7 @@ def test_a_directory_of_another_search_is_refused_with_the_differing_keys(place)
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("trial.shrink.enabled=false", "trial.shrink.enabled (true there, false here)"),
+        ("trial.shrink.enabled=false", "trial.shrink.enabled (True there, False here)"),
         ("trial.shrink.strength=2", "trial.shrink.strength (1.0 there, 2.0 here)"),
         ("trial.shrink.threshold=0.1", "trial.shrink.threshold.gamma (0.2 there, 0.1 here)"),
     ],
