@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from mpinas.config_values import Section
+from mpinas.config_values import Section, or_a_number
 
 FailureKind = Literal[
     "raise",
@@ -26,17 +26,10 @@ FAILURE_KINDS: tuple[FailureKind, ...] = get_args(FailureKind)
 """In the order in which their odds are added up."""
 
 
-def _or_its_mean(schema: dict[str, Any]) -> None:
-    """The section, or the number that stands for it."""
-    del schema["title"]
-    section = {key: schema.pop(key) for key in list(schema) if key != "description"}
-    schema["anyOf"] = [section, {"type": "number", "minimum": 0}]
-
-
 class FakeSeconds(Section):
     """How long a fake trial sleeps: log-normal, seeded by the trial. A number is its mean."""
 
-    model_config = ConfigDict(json_schema_extra=_or_its_mean)
+    model_config = ConfigDict(json_schema_extra=or_a_number)
 
     mean: float = Field(default=0.0, ge=0, description="seconds")
     sigma: float = Field(default=0.0, ge=0, description="of the logarithm; 0 for always the mean")

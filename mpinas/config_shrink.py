@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from mpinas.config_values import Section
+from mpinas.config_values import Section, or_a_number
 from mpinas.errors import fault
 
 Source = Literal["gamma", "gate", "group_lasso", "max_weight"]
@@ -21,17 +21,10 @@ SHRINK_DRIFT = 3.0
 rate times steps. Below 1 nothing that begins at 1 can come near 0."""
 
 
-def _or_one_number(schema: dict[str, Any]) -> None:
-    """The section, or the number that stands for all its values."""
-    del schema["title"]
-    section = {key: schema.pop(key) for key in list(schema) if key != "description"}
-    schema["anyOf"] = [section, {"type": "number", "minimum": 0}]
-
-
 class Thresholds(Section):
     """From where on a channel is alive, by what tells it. A number is all four of them."""
 
-    model_config = ConfigDict(json_schema_extra=_or_one_number)
+    model_config = ConfigDict(json_schema_extra=or_a_number)
 
     gamma: float = Field(default=0.2, ge=0, description="scale of a batch norm")
     gate: float = Field(default=0.1, ge=0, description="scale in front of an activation")

@@ -71,6 +71,13 @@ class RangeDomain(Section):
         return self
 
 
+def or_a_number(schema: dict[str, Any]) -> None:
+    """In the schema of a section: the section, or a number from 0 that stands for it."""
+    del schema["title"]
+    section = {key: schema.pop(key) for key in list(schema) if key != "description"}
+    schema["anyOf"] = [section, {"type": "number", "minimum": 0}]
+
+
 ChoiceValue = bool | int | float | str
 
 
