@@ -148,7 +148,7 @@ def test_no_process_of_the_job_has_tensorflow_loaded(tmp_path: Path) -> None:
         "        file.write_text(str('tensorflow' in sys.modules))\n"
         "atexit.register(tell)\n"
     )
-    options = ("tuner.generations=1", "tuner.individuals=2", "trial.epochs=1", "trial.fake={}")
+    options = ("tuner.generations=1", "tuner.individuals=2", "trial.epochs=2", "trial.fake={}")
     program = ["-m", "mpinas", "run", str(QUICKSTART), "--out", str(tmp_path / "run")]
     run = mpi_launcher.run(
         3,
