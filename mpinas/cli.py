@@ -220,7 +220,8 @@ def _shrink(run_options: RunOptions, options: dict[str, Any]) -> int:
     wish = Wish(**{**options, "epochs": epochs}, seed=config.seed)
     _check_out(wish.model, wish.out)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from mpinas.trial.adapting import adapt, load_model, start_tensorflow
+    from mpinas.trial.adapting import adapt, load_model
+    from mpinas.trial.training import start_tensorflow
 
     start_tensorflow(config.trial.threads)
     model = load_model(wish.model)

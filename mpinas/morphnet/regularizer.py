@@ -9,7 +9,6 @@ sources. Prices and sizes never need the data: two small matrix products a step.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +18,7 @@ import numpy.typing as npt
 
 from mpinas.config_shrink import ShrinkConfig
 from mpinas.morphnet.channels import ChannelGraph, Mask
-from mpinas.morphnet.gates import Gated
+from mpinas.morphnet.gates import Gated, with_gates
 from mpinas.morphnet.sources import SourceLayer, Sources
 
 Floats = npt.NDArray[np.floating]
@@ -245,18 +244,21 @@ class _Prices:
 
     def weighted(self, sizes: Any, alive: Any) -> Any:
         """Sum of prices x sizes of the groups that may die; ``alive`` is 0 or 1 for each."""
-        size_sums, alive_counts = _unstack(
-            keras.ops.matmul(keras.ops.stack([sizes, alive]), self.in_bundle)
-        )
-        counts = alive_counts + self.always
+        sums = keras.ops.matmul(keras.ops.stack([sizes, alive]), self.in_bundle)
+        counts = sums[1] + self.always
         read, made = keras.ops.matmul(self.read, counts), keras.ops.matmul(self.made, counts)
         prices = keras.ops.matmul(self.pair * read + self.each, self.made)
         prices += keras.ops.matmul(self.pair * made + self.both, self.read)
-        return keras.ops.sum(prices * size_sums)
+        return keras.ops.sum(prices * sums[0])
 
 
-def _unstack(rows: Any) -> Sequence[Any]:
-    return rows[0], rows[1]
+def with_regularizer(
+    model: keras.Model, graph: ChannelGraph, sources: Sources, settings: ShrinkConfig
+) -> tuple[keras.Model, Regularizer]:
+    """The same function with the gates that the sources want, and its regularising term."""
+    gates = sources.named("gate")
+    gated = with_gates(model, gates) if gates else model
+    return gated, Regularizer(graph, sources, gated, settings)
 
 
 class RegularizedModel(keras.Model):  # type: ignore[misc]

@@ -57,14 +57,20 @@ def set_weights(model: keras.Model, weights: LayerWeights) -> None:
 
 
 def estimate_statistics(
-    model: keras.Model, batches: Sequence[Any], normalisations: Sequence[keras.layers.Layer]
+    network: keras.Model, model: Callable[..., Any], batches: Sequence[Any]
 ) -> None:
     """Has batch norms forget their means and variances for those of a few batches.
 
     Args:
-        batches: what the model takes, each.
-        normalisations: batch norms in the model. Each batch counts the same.
+        network: has them among its layers; without any nothing is done.
+        model: around the network, or the network itself.
+        batches: what the model takes, each. Each counts the same.
     """
+    normalisations = [
+        layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    if not normalisations:
+        return
     momenta = [layer.momentum for layer in normalisations]
     for index, batch in enumerate(batches):
         for layer in normalisations:

@@ -50,6 +50,10 @@ class Sources:
     layers: tuple[SourceLayer, ...]
     may_die: Mask
 
+    def named(self, source: Source) -> tuple[str, ...]:
+        """The layers that have this one."""
+        return tuple(one.name for one in self.layers if one.source == source)
+
 
 def find_sources(graph: ChannelGraph, mode: Mode) -> Sources:
     """Chooses a source for each layer.

@@ -10,9 +10,8 @@ from __future__ import annotations
 import math
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import keras
@@ -26,36 +25,23 @@ from mpinas.errors import MpinasError, UserMustChange, fault
 from mpinas.files import fsync_directory
 from mpinas.morphnet.channels import ChannelGraph
 from mpinas.morphnet.folding import carry
-from mpinas.morphnet.gates import weights_of, with_gates
+from mpinas.morphnet.gates import weights_of
 from mpinas.morphnet.optimizer import with_scale_rate
-from mpinas.morphnet.plan import Plan
-from mpinas.morphnet.regularizer import RegularizedModel, Regularizer, is_broken
+from mpinas.morphnet.regularizer import RegularizedModel, Regularizer, is_broken, with_regularizer
 from mpinas.morphnet.shrink import estimate_statistics, rebuild_model, set_weights
-from mpinas.morphnet.sources import NothingToShrink, Sources, find_sources
+from mpinas.morphnet.sources import NothingToShrink, find_sources
 from mpinas.morphnet.target import meet_target, target_flops, widened
 from mpinas.problems.prepared import open_prepared
 from mpinas.records import ProblemSpec
 from mpinas.trial.adaptation import Adapted, Pixels, Size, Wish
-from mpinas.trial.batches import NEVER_TRAINED, Batches, Parts, open_parts
-from mpinas.trial.inputs import MOST_RESIDENT_BYTES, around, one_pass
+from mpinas.trial.batches import Parts, open_parts
+from mpinas.trial.inputs import MOST_RESIDENT_BYTES, around, pass_over
 from mpinas.trial.shrinking import STATISTICS_BATCHES
-from mpinas.trial.training import OPTIMIZERS
+from mpinas.trial.training import OPTIMIZERS, UntilNotFinite, compile_model
 
 SUFFIX = ".keras"
 GREY_LEVELS = 255.0
 MOST_QUOTED = 160
-
-
-def start_tensorflow(threads: int) -> None:
-    """Sets what has to be set before the first operation.
-
-    Raises:
-        RuntimeError: TensorFlow runs already with other settings.
-    """
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def load_model(file: Path) -> keras.Model:
@@ -147,9 +133,7 @@ def adapt(model: keras.Model, problem: ProblemSpec, settings: TrialConfig, wish:
         sources = find_sources(graph, settings.shrink.source)
     except NothingToShrink as reason:
         raise UserMustChange(fault(f"model '{model.name}'", str(reason))) from reason
-    gates = [one.name for one in sources.layers if one.source == "gate"]
-    gated = with_gates(model, gates) if gates else model
-    regularizer = Regularizer(graph, sources, gated, settings.shrink)
+    gated, regularizer = with_regularizer(model, graph, sources, settings.shrink)
     accuracy_regularised, warnings = workshop.regularise(gated, regularizer)
     cut = meet_target(
         graph,
@@ -163,7 +147,8 @@ def adapt(model: keras.Model, problem: ProblemSpec, settings: TrialConfig, wish:
     trained = workshop.compiled(small)
     accuracy_after_cut = None
     if not wish.expand:
-        _hand_over(gated, small, graph, sources, plan)
+        carried = carry(graph, plan, weights_of(gated), sources.named("gamma"))
+        set_weights(small, carried.weights)
         workshop.estimate_statistics(small, trained)
         accuracy_after_cut = workshop.accuracy(trained)
     workshop.fit(trained, wish.epochs * workshop.steps_per_epoch, workshop.epochs_over)
@@ -190,13 +175,6 @@ def _size(model: keras.Model, graph: ChannelGraph) -> Size:
         parameters=model.count_params(),
         widths={one.name: one.width for one in graph.makers},
     )
-
-
-def _hand_over(
-    wide: keras.Model, narrow: keras.Model, graph: ChannelGraph, sources: Sources, plan: Plan
-) -> None:
-    gammas = [one.name for one in sources.layers if one.source == "gamma"]
-    set_weights(narrow, carry(graph, plan, weights_of(wide), gammas).weights)
 
 
 def save_model(model: keras.Model, file: Path) -> None:
@@ -275,8 +253,8 @@ class _Workshop:
         for epoch, left in enumerate(range(steps, 0, -self.steps_per_epoch), epochs_before):
             batches = self._parts.training.shuffled(self._seed, epoch)
             history = model.fit(
-                one_pass(partial(_itself, batches)).take(left),
-                callbacks=[keras.callbacks.TerminateOnNaN()],
+                pass_over(batches).take(left),
+                callbacks=[UntilNotFinite()],
                 shuffle=False,
                 verbose=0,
             )
@@ -291,42 +269,26 @@ class _Workshop:
         return self._measured(model)["accuracy"]
 
     def _measured(self, model: keras.Model) -> dict[str, float]:
-        measured = model.evaluate(
-            one_pass(lambda: self._parts.validation), verbose=0, return_dict=True
-        )
+        measured = model.evaluate(pass_over(self._parts.validation), verbose=0, return_dict=True)
         return {name: float(value) for name, value in measured.items()}
 
     def estimate_statistics(self, network: keras.Model, model: keras.Model) -> None:
         """Those of batch norms, anew: of the network as it is now."""
-        normalisations = list(_normalisations(network))
-        if normalisations:
-            batches = self._parts.training.shuffled(self._seed, NEVER_TRAINED)
-            most = min(STATISTICS_BATCHES, len(batches))
-            given = [list(batches[step][:-1]) for step in range(most)]
-            estimate_statistics(model, given, normalisations)
+        sample = self._parts.training.sample(self._seed, STATISTICS_BATCHES)
+        estimate_statistics(network, model, sample)
 
     def _optimizer(self) -> keras.optimizers.Optimizer:
         return OPTIMIZERS[self._settings.optimizer](middle_rate(self._settings))
 
     def _compile(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-        model.compile(
-            optimizer=optimizer,
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=self._from_logits),
-            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-            steps_per_execution=min(self._settings.steps_per_execution, self.steps_per_epoch),
-            jit_compile=self._settings.jit_compile and self._on_gpu,
+        compile_model(
+            model,
+            optimizer,
+            self._settings,
+            self._parts,
+            on_gpu=self._on_gpu,
+            from_logits=self._from_logits,
         )
-        model.optimizer.build(model.trainable_variables)
-
-
-def _itself(batches: Batches) -> Batches:
-    return batches
-
-
-def _normalisations(network: keras.Model) -> Iterator[keras.layers.Layer]:
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            yield layer
 
 
 def with_pixels(parts: Parts, pixels: Pixels) -> Parts:

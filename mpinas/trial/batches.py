@@ -28,10 +28,7 @@ from mpinas.trial import folders
 from mpinas.trial.augmentation import Changes, draw_changes, unchanged
 
 Batch = tuple[npt.NDArray[Any], ...]
-NEVER_TRAINED = 2**31 - 1
-"""The epoch of an order that no training has: for looking at images of all classes, which often lie
-one class after the other."""
-
+_NEVER_TRAINED = 2**31 - 1  # the epoch of an order that no training has
 _BATCHES_ROLE = 1  # of the random streams of a trial; its weights have another
 
 
@@ -92,6 +89,14 @@ class Batches:
                 self.augment, originals, self.image_shape, seed=seed, epoch=epoch
             )[places]
         return replace(self, order=self.order[places], changes=changes)
+
+    def sample(self, seed: int, most: int) -> list[list[npt.NDArray[Any]]]:
+        """What the model is given in up to ``most`` batches of images of all classes.
+
+        Images often lie one class after the other: the order is one of its own.
+        """
+        mixed = self.shuffled(seed, _NEVER_TRAINED)
+        return [list(mixed[step][:-1]) for step in range(min(most, len(mixed)))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -139,6 +139,11 @@ def around(
     return model_class(given, network(Prepare(parts)(given)), name="trained")
 
 
+def pass_over(batches: Batches) -> tf.data.Dataset:
+    """One pass over batches that stay the same."""
+    return one_pass(lambda: batches)
+
+
 def one_pass(current: Callable[[], Batches]) -> tf.data.Dataset:
     """One pass over whatever ``current`` gives when the pass begins and while it lasts.
 

@@ -36,8 +36,8 @@ from mpinas.records import (
 )
 from mpinas.trial.batches import open_parts
 from mpinas.trial.inputs import MOST_RESIDENT_BYTES
-from mpinas.trial.shrinking import Ready, epochs_in_all, shrink_network
-from mpinas.trial.training import Bench, Report, train
+from mpinas.trial.shrinking import Ready, shrink_network
+from mpinas.trial.training import Bench, Report, start_tensorflow, train
 
 Array = npt.NDArray[Any]
 
@@ -103,20 +103,17 @@ def _failed(result: TrialResult, failure: Failure, error: str) -> TrialResult:
 def _train(spec: TrialSpec, report: Report, result: TrialResult) -> TrialResult:
     settings = TrialConfig.model_validate_json(canonical_json(spec.settings))
     started = time.perf_counter()
-    on_gpu = _start_tensorflow(settings, spec.seed)
+    on_gpu = start_tensorflow(settings.threads)
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.config.set_dtype_policy(settings.precision)
+    keras.utils.set_random_seed(spec.seed)
     parts = open_parts(
         spec.problem,
         settings.batch_size,
         most_resident_bytes=MOST_RESIDENT_BYTES if on_gpu else 0,
     )
-    bench = Bench(
-        spec=spec,
-        settings=settings,
-        parts=parts,
-        report=report,
-        on_gpu=on_gpu,
-        epochs=epochs_in_all(settings),
-    )
+    bench = Bench(spec=spec, settings=settings, parts=parts, report=report, on_gpu=on_gpu)
     network = build_model(spec.network, seed=spec.seed)
     built_s = time.perf_counter() - started
     result = replace(result, times=Times(build_s=built_s))
@@ -187,25 +184,6 @@ def _check_room(file: pathlib.Path, size: int) -> None:
     with file.open("wb") as room:
         os.posix_fallocate(room.fileno(), 0, size)
     file.unlink()
-
-
-def _start_tensorflow(settings: TrialConfig, seed: int) -> bool:
-    """Sets everything that has to be set before the first operation.
-
-    Returns:
-        Whether there is a GPU.
-    """
-    tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
-    # One operation after the other: what runs side by side would exceed the threads.
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    gpus = tf.config.list_physical_devices("GPU")
-    for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
-    if settings.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    keras.config.set_dtype_policy(settings.precision)
-    keras.utils.set_random_seed(seed)
-    return bool(gpus)
 
 
 def _versions() -> Mapping[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,19 +18,17 @@ import numpy as np
 from mpinas.assembly.keras_model import build_model
 from mpinas.assembly.narrow import narrow
 from mpinas.assembly.shapes import network_costs
-from mpinas.config import TrialConfig
 from mpinas.morphnet.channels import ChannelGraph, graph_of
 from mpinas.morphnet.folding import carry
-from mpinas.morphnet.gates import weights_of, with_gates
+from mpinas.morphnet.gates import weights_of
 from mpinas.morphnet.optimizer import with_scale_rate
 from mpinas.morphnet.plan import Plan, make_plan
-from mpinas.morphnet.regularizer import RegularizedModel, Regularizer, is_broken
+from mpinas.morphnet.regularizer import RegularizedModel, is_broken, with_regularizer
 from mpinas.morphnet.shrink import difference, estimate_statistics, rebuild_network, set_weights
 from mpinas.morphnet.sources import NothingToShrink, Sources, find_sources
 from mpinas.records import Costs, Shrink, ShrinkOutcome, Times
-from mpinas.trial.batches import NEVER_TRAINED, Batches
-from mpinas.trial.inputs import around, one_pass
-from mpinas.trial.training import Bench, compile_model, wrapped
+from mpinas.trial.inputs import around, pass_over
+from mpinas.trial.training import Bench, UntilNotFinite, compile_model, wrapped
 
 ERROR_BATCHES = 2
 """Of training images, to tell what the cut changed."""
@@ -72,14 +70,6 @@ class Ready:
         return cls(network=network, model=model, epochs=bench.settings.epochs, times=times)
 
 
-def epochs_in_all(settings: TrialConfig) -> int:
-    """Of all trainings of a trial, a begun one counted whole."""
-    shrink = settings.shrink
-    if not shrink.enabled:
-        return settings.epochs
-    return math.ceil(shrink.epochs) + shrink.epochs_after(settings.epochs)
-
-
 def shrink_network(bench: Bench, network: keras.Model) -> Ready:
     """Shrinks a network by regularised training.
 
@@ -110,8 +100,10 @@ def shrink_network(bench: Bench, network: keras.Model) -> Ready:
     if measured.is_broken:
         warning = f"no better than guessing after {record.steps} regularised steps: {measured.said}"
         record = replace(record, outcome=ShrinkOutcome.BROKEN, warnings=(*record.warnings, warning))
+        started = time.perf_counter()
         fresh = Ready.of(bench, build_model(bench.spec.network, seed=bench.spec.seed))
-        return replace(fresh, times=replace(times, build_s=fresh.times.build_s), record=record)
+        times = replace(times, build_s=time.perf_counter() - started)
+        return replace(fresh, times=times, record=record)
     return phase.cut(record, times)
 
 
@@ -136,10 +128,8 @@ class _Phase:
         self._bench = bench
         self._graph = graph
         self._sources = sources
-        gates = [one.name for one in sources.layers if one.source == "gate"]
-        self._network = with_gates(network, gates) if gates else network
         settings = bench.settings.shrink
-        self._regularizer = Regularizer(graph, sources, self._network, settings)
+        self._network, self._regularizer = with_regularizer(network, graph, sources, settings)
         steps_per_epoch = len(bench.parts.training)
         self._steps = settings.steps(steps_per_epoch)
         self._model = around(self._network, bench.parts, RegularizedModel)
@@ -147,7 +137,7 @@ class _Phase:
         optimizer = with_scale_rate(
             bench.optimizer(), self._regularizer.scales, settings.scale_rate(steps_per_epoch)
         )
-        compile_model(bench, self._model, optimizer)
+        compile_model(self._model, optimizer, bench.settings, bench.parts, on_gpu=bench.on_gpu)
 
     def train(self, full: Costs) -> Shrink:
         """All steps of the regularised training, as far as the loss is a number.
@@ -168,8 +158,8 @@ class _Phase:
                 break
             batches = self._bench.shuffled(epoch)
             self._model.fit(
-                _pass_over(batches).take(left),
-                callbacks=[_UntilNotFinite()],
+                pass_over(batches).take(left),
+                callbacks=[UntilNotFinite()],
                 shuffle=False,
                 verbose=0,
             )
@@ -187,7 +177,7 @@ class _Phase:
         started = time.perf_counter()
         self._estimate_statistics(self._network, self._model)
         batches = self._bench.parts.validation
-        logits = self._model.predict(_pass_over(batches), verbose=0)
+        logits = self._model.predict(pass_over(batches), verbose=0)
         labels = np.concatenate([batches[step][-1] for step in range(len(batches))])
         losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
         loss, found = float(np.mean(losses)), np.argmax(logits, axis=1)
@@ -243,39 +233,21 @@ class _Phase:
 
     def _hand_over(self, network: keras.Model, model: keras.Model, plan: Plan) -> float:
         """Gives the network its weights; returns how much the cut changed its logits."""
-        gammas = [one.name for one in self._sources.layers if one.source == "gamma"]
+        gammas = self._sources.named("gamma")
         carried = carry(self._graph, plan, weights_of(self._network), gammas)
         set_weights(network, carried.weights)
-        error = difference(self._model, model, self._batches(ERROR_BATCHES))
+        error = difference(self._model, model, self._sample(ERROR_BATCHES))
         if error > EXACT or not carried.exact:
             self._estimate_statistics(network, model)
         return error
 
     def _estimate_statistics(self, network: keras.Model, model: keras.Model) -> None:
-        normalisations = [
-            layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)
-        ]
-        if normalisations:
-            estimate_statistics(model, self._batches(STATISTICS_BATCHES), normalisations)
+        estimate_statistics(network, model, self._sample(STATISTICS_BATCHES))
 
-    def _batches(self, most: int) -> Sequence[Any]:
-        """Of training images of all classes, what the model takes."""
-        batches = self._bench.shuffled(NEVER_TRAINED)
-        return [list(batches[step][:-1]) for step in range(min(most, len(batches)))]
+    def _sample(self, most: int) -> Sequence[Any]:
+        return self._bench.parts.training.sample(self._bench.spec.seed, most)
 
     def _accuracy(self, model: keras.Model) -> float:
         batches = self._bench.parts.validation
-        measured = model.evaluate(_pass_over(batches), verbose=0, return_dict=True)
+        measured = model.evaluate(pass_over(batches), verbose=0, return_dict=True)
         return float(measured["accuracy"])
-
-
-class _UntilNotFinite(keras.callbacks.Callback):  # type: ignore[misc]
-    """Stops at a loss that is no number; Keras's own prints a line as it does so."""
-
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        if not math.isfinite((logs or {})["loss"]):
-            self.model.stop_training = True
-
-
-def _pass_over(batches: Batches) -> Any:
-    return one_pass(lambda: batches)

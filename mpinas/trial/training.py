@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 import numpy.typing as npt
+import tensorflow as tf
 
 from mpinas.config import TrialConfig
 from mpinas.records import Curves, Progress, TrialSpec
@@ -35,18 +36,13 @@ OPTIMIZERS: Mapping[str, Callable[[float], keras.optimizers.Optimizer]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What every training of a trial has in common.
-
-    Attributes:
-        epochs: of all trainings of the trial together, for progress.
-    """
+    """What every training of a trial has in common."""
 
     spec: TrialSpec
     settings: TrialConfig
     parts: Parts
     report: Report
     on_gpu: bool
-    epochs: int
 
     def optimizer(self) -> keras.optimizers.Optimizer:
         """A new one, as the trial is set."""
@@ -56,13 +52,13 @@ class Bench:
         """The training part as that epoch of the trial sees it, counted from 0."""
         return self.parts.training.shuffled(self.spec.seed, epoch)
 
-    def tell(self, epoch: int, row: Mapping[str, float]) -> None:
-        """Reports the end of an epoch, counted from 1."""
+    def tell(self, epoch: int, epochs: int, row: Mapping[str, float]) -> None:
+        """Reports the end of an epoch, counted from 1, of so many."""
         self.report(
             Progress(
                 trial_id=self.spec.trial_id,
                 epoch=epoch,
-                epochs=self.epochs,
+                epochs=epochs,
                 loss=row["loss"],
                 accuracy=row["accuracy"],
                 validation_accuracy=row["val_accuracy"],
@@ -73,19 +69,44 @@ class Bench:
 def wrapped(bench: Bench, network: keras.Model) -> keras.Model:
     """The network behind its input preparation, compiled for training as the trial is set."""
     model = around(network, bench.parts)
-    compile_model(bench, model, bench.optimizer())
+    compile_model(model, bench.optimizer(), bench.settings, bench.parts, on_gpu=bench.on_gpu)
     return model
 
 
-def compile_model(bench: Bench, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> None:
-    """Loss, metric and execution as the trial is set."""
-    settings = bench.settings
+def start_tensorflow(threads: int) -> bool:
+    """Sets what has to be set before the first operation.
+
+    Returns:
+        Whether there is a GPU.
+
+    Raises:
+        RuntimeError: TensorFlow runs already with other settings.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    # One operation after the other: what runs side by side would exceed the threads.
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    return bool(gpus)
+
+
+def compile_model(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    settings: TrialConfig,
+    parts: Parts,
+    *,
+    on_gpu: bool,
+    from_logits: bool = True,
+) -> None:
+    """Loss, metric and execution as the settings say; ``from_logits``: else from probabilities."""
     model.compile(
         optimizer=optimizer,
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits),
         metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        steps_per_execution=min(settings.steps_per_execution, len(bench.parts.training)),
-        jit_compile=settings.jit_compile and bench.on_gpu,
+        steps_per_execution=min(settings.steps_per_execution, len(parts.training)),
+        jit_compile=settings.jit_compile and on_gpu,
     )
     # Variables made while the training step is traced would have it traced a second time.
     model.optimizer.build(model.trainable_variables)
@@ -99,7 +120,7 @@ def train(
     Args:
         epochs_before: of the trial, over by now: the images come in the order of later ones.
     """
-    observer = Observer(bench, network, epochs_before)
+    observer = Observer(bench, network, epochs_before, epochs_before + epochs)
     model.fit(
         one_pass(lambda: observer.training),
         validation_data=one_pass(lambda: bench.parts.validation),
@@ -121,7 +142,9 @@ class Observer(keras.callbacks.Callback):  # type: ignore[misc]
         not_finite: which loss was not finite, and when; empty as long as all are.
     """
 
-    def __init__(self, bench: Bench, network: keras.Model, epochs_before: int) -> None:
+    def __init__(
+        self, bench: Bench, network: keras.Model, epochs_before: int, epochs_in_all: int
+    ) -> None:
         super().__init__()
         self.training = bench.parts.training
         self.evaluate_s = 0.0
@@ -130,6 +153,7 @@ class Observer(keras.callbacks.Callback):  # type: ignore[misc]
         self._bench = bench
         self._network = network
         self._epochs_before = epochs_before
+        self._epochs_in_all = epochs_in_all
         self._epochs: list[Mapping[str, float]] = []
         self._epoch_started = self._test_started = 0.0
         self._evaluated_before_s = 0.0
@@ -161,7 +185,7 @@ class Observer(keras.callbacks.Callback):  # type: ignore[misc]
         self._epochs.append(row)
         if self._bench.spec.weights_path is not None and self._bench.settings.fitness == "best":
             self._keep_if_best()
-        self._bench.tell(self._epochs_before + epoch + 1, row)
+        self._bench.tell(self._epochs_before + epoch + 1, self._epochs_in_all, row)
 
     def _stop(self, reason: str) -> None:
         self.not_finite = reason
@@ -192,3 +216,11 @@ class Observer(keras.callbacks.Callback):  # type: ignore[misc]
         """Validation accuracy of the last or the best epoch, as the settings say."""
         accuracies = self._curve("val_accuracy")
         return max(accuracies) if self._bench.settings.fitness == "best" else accuracies[-1]
+
+
+class UntilNotFinite(keras.callbacks.Callback):  # type: ignore[misc]
+    """Stops at a loss that is no number; Keras's own prints a line as it does so."""
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        if not math.isfinite((logs or {})["loss"]):
+            self.model.stop_training = True

@@ -41,20 +41,6 @@ pytestmark = pytest.mark.keras
 
 
 @pytest.fixture(scope="module")
-def server():
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory) -> str:
-    file = tmp_path_factory.mktemp("prepared") / "digits.h5"
-    prepare(ProblemConfig(name="digits"), file)
-    return str(file)
-
-
-@pytest.fixture(scope="module")
 def plain(server, digits) -> dict:
     """The answer to the trial that others are compared with."""
     return server.ask(trial(digits))

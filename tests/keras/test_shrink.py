@@ -178,19 +178,15 @@ def test_same_padding_is_folded_nearly_and_statistics_bring_it_closer():
     alive = np.arange(8) >= 3
     one.model.get_layer("a_norm").beta.assign(np.where(alive, 0.0, 0.7))
     one.set_scales(a_norm=alive.astype(float))
-    estimate_statistics(one.model, [x], batch_norms(one.model))
+    estimate_statistics(one.model, one.model, [x])
     small, exact = one.cut()
     assert not exact
     naive, _ = one.cut()
     naive.get_layer("b_norm").moving_mean.assign(one.model.get_layer("b_norm").moving_mean)
     folded = difference(one.model, small, [x])
     assert folded < 0.5 * difference(one.model, naive, [x])
-    estimate_statistics(small, [x], batch_norms(small))
+    estimate_statistics(small, small, [x])
     assert 0 < difference(one.model, small, [x]) < 0.5 * folded
-
-
-def batch_norms(model):
-    return [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
 
 
 def test_statistics_are_those_of_all_batches_and_momenta_stay():
@@ -203,10 +199,10 @@ def test_statistics_are_those_of_all_batches_and_momenta_stay():
         ),
         seed=0,
     )
-    (norm,) = batch_norms(model)
+    norm = model.get_layer("norm")
     norm.moving_mean.assign([9.0, 9.0])
     batches = [3 * images((4, 4, 2), seed=seed) + seed for seed in range(4)]
-    estimate_statistics(model, batches, [norm])
+    estimate_statistics(model, model, batches)
     np.testing.assert_allclose(norm.moving_mean, np.mean(batches, axis=(0, 1, 2, 3)), rtol=1e-4)
     variances = np.mean([np.var(batch, axis=(0, 1, 2)) for batch in batches], axis=0)
     np.testing.assert_allclose(norm.moving_variance, variances, rtol=1e-3)

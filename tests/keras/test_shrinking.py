@@ -25,9 +25,8 @@ from shrink_networks import dense as dense_layer
 
 from mpinas.assembly.narrow import narrow
 from mpinas.assembly.shapes import network_costs
-from mpinas.config import ProblemConfig, TrialConfig
+from mpinas.config import TrialConfig
 from mpinas.morphnet.channels import graph_of
-from mpinas.problems import prepare
 from mpinas.records import Failure, NetworkSpec, ShrinkOutcome, TrialResult, TrialStatus
 
 pytestmark = pytest.mark.keras
@@ -66,20 +65,6 @@ BRANCHES = network_of(
 
 ALL_DIE = {"strength": 1e6, "scale_learning_rate": 0.05, "threshold": 0.6, "relative": False}
 """All scales fall from 1 to 0.5 in an epoch, and the threshold is not relative to any of them."""
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory) -> str:
-    file = tmp_path_factory.mktemp("prepared") / "digits.h5"
-    prepare(ProblemConfig(name="digits"), file)
-    return str(file)
 
 
 def shrinking(digits: str, network: NetworkSpec = DIGITS_NETWORK, **changes):
