@@ -3,23 +3,27 @@
 Run by hand, e.g. on prepared CIFAR-10:
 
     python tests/benchmarks/shrink_study.py configs/cifar10.yaml --prepared data/cifar10.h5 \
-        --networks 16 --arms plain half_epoch one_epoch --results study.jsonl
+        --networks 16 --arms plain one_epoch half_epoch quarter_epoch:4 --results study.jsonl
 
-Every network is trained plainly for all epochs, and in each arm of the shrink, with two seeds each;
-no two runs share a seed. Scores are validation accuracies. The *reference* of a network is a plain
-run with another seed: a score's Kendall tau against it says how well the score ranks networks. The
-ceiling is a plain run's own tau against the other seed. The sceptic's rival of an arm is the plain
-run after fewer epochs, at the same cost, interpolated between whole epochs. Costs are processor
-seconds of whole trials, as a ratio to the plain ones; intervals are bootstrapped over networks.
-A run that was stopped goes on: results are kept in the file, one line each.
+Every network is trained plainly for all epochs, and in each arm of the shrink (``:4``: for 4
+epochs in all), with two seeds each; no two runs share a seed. Scores are validation accuracies. The
+*reference* of a network is a plain run with another seed: a score's Kendall tau against it says
+how well the score ranks networks. The ceiling is a plain run's own tau against the other seed. The
+sceptic's rival of an arm is the plain run after fewer epochs, at the same cost, interpolated
+between whole epochs. As the learning rate is constant, every run is judged after each of its
+epochs. Costs are processor seconds of whole trials, as a ratio to the plain ones; intervals are
+bootstrapped over networks. A run that was stopped goes on: results are kept in the file, one line
+each.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -49,6 +53,8 @@ from mpinas.space.search_space import build_space
 from mpinas.tuners import TUNERS
 
 Floats = npt.NDArray[np.float64]
+Chosen = npt.NDArray[np.integer[Any]]
+"""Indices of networks, some of them more than once."""
 
 PLAIN = "plain"
 ARMS: Mapping[str, Mapping[str, Any]] = {
@@ -59,6 +65,7 @@ ARMS: Mapping[str, Mapping[str, Any]] = {
     "half_gentle": {"enabled": True, "epochs": 0.5, "strength": 0.3},
     "half_careful": {"enabled": True, "epochs": 0.5, "threshold": {"gamma": 0.1, "gate": 0.05}},
     "half_fresh": {"enabled": True, "epochs": 0.5, "inherit_weights": False},
+    "half_bold": {"enabled": True, "epochs": 0.5, "threshold": {"gamma": 0.3, "gate": 0.2}},
 }
 SEEDS = 2
 RESAMPLES = 2000
@@ -92,15 +99,19 @@ def draw_networks(config: RunConfig, wanted: int, bounds: tuple[float, float]) -
             except Infeasible:
                 continue
             if bounds[0] <= network_costs(spec).flops / 1e6 <= bounds[1]:
-                rate = float(candidate.blueprint.hyperparameters["learning_rate"])
+                rate = float(str(candidate.blueprint.hyperparameters["learning_rate"]))
                 found.append(Network(spec=spec, learning_rate=rate))
     return found[:wanted]
 
 
 def trials(
-    config: RunConfig, networks: Sequence[Network], arms: Sequence[str], options: Any
+    config: RunConfig, networks: Sequence[Network], arms: Mapping[str, int], options: Any
 ) -> Iterator[TrialSpec]:
-    """All of them, named by arm, network and seed; arms one after the other."""
+    """All of them, named by arm, network and seed; what loads the machine loads all arms alike.
+
+    Args:
+        arms: and the epochs of each.
+    """
     problem = ProblemSpec(
         name=config.problem.name,
         path=str(pathlib.Path(str(config.problem.path)).resolve()),
@@ -109,18 +120,23 @@ def trials(
         split_seed=0,
     )
     settings = config.trial.model_dump(mode="json", exclude={"shrink", "learning_rate"})
-    settings |= {"epochs": options.epochs, "batch_size": options.batch_size}
-    for arm in arms:
-        for (index, network), seed in product(enumerate(networks), range(SEEDS)):
-            yield TrialSpec(
-                trial_id=f"{arm}-{index:02d}-{seed}",
-                candidate={},
-                network=network.spec,
-                problem=problem,
-                learning_rate=network.learning_rate,
-                settings={**settings, "shrink": ARMS[arm]},
-                seed=list(ARMS).index(arm) * SEEDS + seed,
-            )
+    for (index, network), seed, (arm, epochs) in product(
+        enumerate(networks), range(SEEDS), arms.items()
+    ):
+        yield TrialSpec(
+            trial_id=f"{arm}-{index:02d}-{seed}",
+            candidate={},
+            network=network.spec,
+            problem=problem,
+            learning_rate=network.learning_rate,
+            settings={
+                **settings,
+                "epochs": epochs,
+                "batch_size": options.batch_size,
+                "shrink": ARMS[arm],
+            },
+            seed=list(ARMS).index(arm) * SEEDS + seed,
+        )
 
 
 def run_missing(specs: Sequence[TrialSpec], file: pathlib.Path, workers: int) -> None:
@@ -150,28 +166,47 @@ def load(file: pathlib.Path) -> dict[str, TrialResult]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """Scores and costs, each of shape (networks, seeds)."""
+    """One way to score networks, after each epoch that is not the shrink's.
+
+    Attributes:
+        scores: shape (networks, seeds, epochs).
+        costs: of all trials up to each epoch, as a share of whole plain ones, shape (epochs,).
+        before: epochs that went into the shrink.
+        kept: share of the FLOPs, shape (networks, seeds).
+        step_s: the fastest epoch of each trial, all together: the first has the tracing in it.
+    """
 
     name: str
     scores: Floats
-    seconds: Floats
+    costs: Floats
+    before: int
     kept: Floats
-    results: Sequence[Sequence[TrialResult]]
+    step_s: float
 
     @classmethod
-    def of(cls, name: str, results: Mapping[str, TrialResult], networks: Sequence[int]) -> Arm:
+    def of(
+        cls, name: str, results: Mapping[str, TrialResult], networks: Sequence[int], whole_s: float
+    ) -> Arm:
+        """Args: whole_s: processor seconds of all plain trials."""
         rows = [[results[f"{name}-{one:02d}-{seed}"] for seed in range(SEEDS)] for one in networks]
-
-        def table(value: Callable[[TrialResult], float]) -> Floats:
-            return np.array([[value(result) for result in row] for row in rows])
-
+        every = [result for row in rows for result in row]
+        epochs = min(len(result.curves.validation_accuracy) for result in every)
+        scores = [[result.curves.validation_accuracy[-epochs:] for result in row] for row in rows]
         return cls(
             name=name,
-            scores=table(lambda result: result.fitness or 0.0),
-            seconds=table(lambda result: result.times.cpu_s),
-            kept=table(_kept),
-            results=rows,
+            scores=np.array(scores),
+            costs=np.sum([_seconds(result)[-epochs:] for result in every], axis=0) / whole_s,
+            before=_epochs_before(ARMS[name]),
+            kept=np.array([[_kept(result) for result in row] for row in rows]),
+            step_s=sum(min(result.times.epochs_s) for result in every),
         )
+
+
+def _epochs_before(shrink: Mapping[str, Any]) -> int:
+    """Epochs of the trial that the shrink counts as."""
+    if not shrink["enabled"] or not shrink.get("inherit_weights", True):
+        return 0
+    return math.ceil(float(shrink.get("epochs", 1.0)))
 
 
 def _kept(result: TrialResult) -> float:
@@ -179,45 +214,12 @@ def _kept(result: TrialResult) -> float:
     return (result.shrunk_costs or result.costs).flops / result.costs.flops
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plain:
-    """The plain arm after each epoch: scores (networks, seeds, epochs), costs (epochs,)."""
-
-    arm: Arm
-    scores: Floats
-    costs: Floats
-
-    @classmethod
-    def of(cls, arm: Arm) -> Plain:
-        scores = [[result.curves.validation_accuracy for result in row] for row in arm.results]
-        shares = [_shares(result) for row in arm.results for result in row]
-        seconds = arm.seconds.reshape(-1, 1)
-        return cls(
-            arm=arm,
-            scores=np.array(scores),
-            costs=(np.array(shares) * seconds).sum(axis=0) / seconds.sum(),
-        )
-
-    def taus(self, chosen: Sequence[int]) -> Floats:
-        """After each epoch, against the last epoch of the other seed."""
-        return np.array(
-            [
-                np.mean(
-                    [
-                        tau(self.scores[chosen, seed, epoch], self.scores[chosen, 1 - seed, -1])
-                        for seed in range(SEEDS)
-                    ]
-                )
-                for epoch in range(len(self.costs))
-            ]
-        )
-
-
-def _shares(result: TrialResult) -> Floats:
-    """Of the trial's cost, what was spent by the end of each epoch."""
+def _seconds(result: TrialResult) -> Floats:
+    """Processor seconds of the trial up to the end of each epoch; a wall clock splits them."""
     times = result.times
     epochs = np.array(times.epochs_s) + times.evaluate_s / len(times.epochs_s)
-    return 1 - (epochs.sum() - np.cumsum(epochs)) / times.wall_time_s
+    seconds: Floats = times.cpu_s * (1 - (epochs.sum() - np.cumsum(epochs)) / times.wall_time_s)
+    return seconds
 
 
 def tau(one: Floats, other: Floats) -> float:
@@ -225,29 +227,39 @@ def tau(one: Floats, other: Floats) -> float:
     return float(np.nan_to_num(kendalltau(one, other).statistic))
 
 
-def interval(statistic: Callable[[Sequence[int]], float], networks: int) -> str:
+def plain_taus(plain: Arm, chosen: Chosen) -> Floats:
+    """After each epoch, against the last epoch of the other seed."""
+    scores = plain.scores[chosen]
+    return np.array(
+        [
+            np.mean([tau(scores[:, seed, at], scores[:, 1 - seed, -1]) for seed in range(SEEDS)])
+            for at in range(scores.shape[2])
+        ]
+    )
+
+
+def _plain_tau(plain: Arm, at: int, chosen: Chosen) -> float:
+    return float(plain_taus(plain, chosen)[at])
+
+
+def arm_tau(arm: Arm, plain: Arm, at: int, chosen: Chosen) -> float:
+    """Of an arm's scores against both references."""
+    mine, theirs = arm.scores[chosen][:, :, at], plain.scores[chosen][:, :, -1]
+    pairs = product(range(SEEDS), range(SEEDS))
+    return float(np.mean([tau(mine[:, one], theirs[:, other]) for one, other in pairs]))
+
+
+def rival_tau(arm: Arm, plain: Arm, at: int, chosen: Chosen) -> float:
+    """Of plain training for as many epochs as the arm's cost pays for."""
+    return float(np.interp(arm.costs[at], plain.costs, plain_taus(plain, chosen)))
+
+
+def interval(statistic: Callable[[Chosen], float], networks: int) -> str:
     """The statistic over all networks, and its bootstrap interval over networks."""
     rng = np.random.default_rng(0)
     draws = [statistic(rng.integers(networks, size=networks)) for _ in range(RESAMPLES)]
     low, high = np.percentile(draws, INTERVAL)
-    return f"{statistic(range(networks)):.3f} [{low:.3f}, {high:.3f}]"
-
-
-def arm_tau(arm: Arm, plain: Plain, chosen: Sequence[int]) -> float:
-    """Of an arm's scores against both references."""
-    pairs = product(range(SEEDS), range(SEEDS))
-    return float(
-        np.mean([tau(arm.scores[chosen, a], plain.scores[chosen, b, -1]) for a, b in pairs])
-    )
-
-
-def rival_tau(arm: Arm, plain: Plain, chosen: Sequence[int]) -> float:
-    """Of plain training for as many epochs as the arm's cost pays for."""
-    return float(np.interp(cost_of(arm, plain), plain.costs, plain.taus(chosen)))
-
-
-def cost_of(arm: Arm, plain: Plain) -> float:
-    return float(arm.seconds.sum() / plain.arm.seconds.sum())
+    return f"{statistic(np.arange(networks)):.3f} [{low:.3f}, {high:.3f}]"
 
 
 def tell(results: Mapping[str, TrialResult], arms: Sequence[str], networks: int) -> None:
@@ -261,49 +273,67 @@ def tell(results: Mapping[str, TrialResult], arms: Sequence[str], networks: int)
             for arm, seed in product(arms, range(SEEDS))
         )
     ]
-    plain = Plain.of(Arm.of(PLAIN, results, there))
-    count = len(there)
-    print(f"{count} of {networks} networks, {SEEDS} seeds in each arm")
-    print(f"plain accuracy {plain.arm.scores.mean():.4f}, over networks {_spread(plain):.4f}")
-    print("\n| plain epochs | cost | tau |\n|---|---|---|")
-    for epoch, cost in enumerate(plain.costs):
-        told = interval(lambda chosen, at=epoch: float(plain.taus(chosen)[at]), count)
-        print(f"| {epoch + 1} | {cost:.3f} | {told} |")
-    print(
-        "\n| arm | FLOPs kept | step time | speed-up | accuracy - plain | tau | tau of the rival "
-        "| difference |\n|---|---|---|---|---|---|---|---|"
+    whole_s = sum(
+        results[f"{PLAIN}-{one:02d}-{seed}"].times.cpu_s
+        for one, seed in product(there, range(SEEDS))
     )
-    for name in arms:
-        if name != PLAIN:
-            print(_row(Arm.of(name, results, there), plain, count))
+    plain, *others = (Arm.of(name, results, there, whole_s) for name in arms)
+    print(f"{len(there)} of {networks} networks, {SEEDS} seeds in each arm")
+    last = plain.scores[:, :, -1]
+    print(
+        f"plain: accuracy {last.mean():.4f}, its deviation between networks "
+        f"{last.mean(axis=1).std(ddof=1):.4f}, between seeds "
+        f"{np.sqrt(last.var(axis=1, ddof=1).mean()):.4f}; {whole_s / last.size:.1f} s a trial"
+    )
+    print("\n| plain epochs | cost | accuracy | tau |\n|---|---|---|---|")
+    for at, cost in enumerate(plain.costs):
+        told = interval(partial(_plain_tau, plain, at), len(there))
+        print(f"| {at + 1} | {cost:.3f} | {plain.scores[:, :, at].mean():.4f} | {told} |")
+    print("\n| arm | FLOPs kept | step time |\n|---|---|---|")
+    for arm in others:
+        print(f"| {arm.name} | {arm.kept.mean():.3f} | {arm.step_s / plain.step_s:.3f} |")
+    print(
+        "\n| arm | epochs | speed-up | accuracy - plain | tau | tau of the rival | difference |"
+        "\n|---|---|---|---|---|---|---|"
+    )
+    for arm in others:
+        for at in range(len(arm.costs)):
+            print(_row(arm, plain, at))
 
 
-def _spread(plain: Plain) -> float:
-    return float(plain.arm.scores.mean(axis=1).std(ddof=1))
+def _row(arm: Arm, plain: Arm, at: int) -> str:
+    networks = len(arm.scores)
 
+    def gain(chosen: Chosen) -> float:
+        return float((arm.scores[chosen][:, :, at] - plain.scores[chosen][:, :, -1]).mean())
 
-def _row(arm: Arm, plain: Plain, networks: int) -> str:
-    def gain(chosen: Sequence[int]) -> float:
-        return float((arm.scores[chosen] - plain.arm.scores[chosen]).mean())
+    def mine(chosen: Chosen) -> float:
+        return arm_tau(arm, plain, at, chosen)
+
+    def rival(chosen: Chosen) -> float:
+        return rival_tau(arm, plain, at, chosen)
 
     cells = [
         arm.name,
-        f"{arm.kept.mean():.3f}",
-        f"{_epoch_s(arm) / _epoch_s(plain.arm):.3f}",
-        f"{1 / cost_of(arm, plain):.2f}",
+        str(arm.before + at + 1),
+        f"{1 / arm.costs[at]:.2f}",
         interval(gain, networks),
-        interval(lambda chosen: arm_tau(arm, plain, chosen), networks),
-        interval(lambda chosen: rival_tau(arm, plain, chosen), networks),
-        interval(
-            lambda chosen: arm_tau(arm, plain, chosen) - rival_tau(arm, plain, chosen), networks
-        ),
+        interval(mine, networks),
+        interval(rival, networks),
+        interval(lambda chosen: mine(chosen) - rival(chosen), networks),
     ]
     return f"| {' | '.join(cells)} |"
 
 
-def _epoch_s(arm: Arm) -> float:
-    """The fastest epoch of each trial, all together: the first one has the tracing in it."""
-    return sum(min(result.times.epochs_s) for row in arm.results for result in row)
+def named_arms(given: Sequence[str], epochs: int) -> dict[str, int]:
+    """``name`` or ``name:epochs``, the plain one first."""
+    arms = {PLAIN: epochs}
+    for one in given:
+        name, _, told = one.partition(":")
+        if name not in ARMS:
+            raise SystemExit(f"no arm {name}; there are {', '.join(ARMS)}")
+        arms[name] = int(told or epochs)
+    return arms
 
 
 def main() -> None:
@@ -314,8 +344,9 @@ def main() -> None:
     parser.add_argument("--prepared", required=True)
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--networks", type=int, default=16)
+    parser.add_argument("--first", type=int, default=0, help="networks passed over")
     parser.add_argument("--mflops", type=float, nargs=2, default=(1.5, 16.0))
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--arms", nargs="+", default=list(ARMS))
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--images", type=int, default=10_000)
@@ -325,11 +356,11 @@ def main() -> None:
     options = parser.parse_args()
     overrides = (*options.overrides, f"problem.path={options.prepared}")
     config = load_config(options.config, overrides, KNOWLEDGE)
-    networks = draw_networks(config, options.networks, tuple(options.mflops))
-    run_missing(
-        list(trials(config, networks, options.arms, options)), options.results, options.workers
-    )
-    tell(load(options.results), options.arms, options.networks)
+    drawn = draw_networks(config, options.first + options.networks, tuple(options.mflops))
+    arms = named_arms(options.arms, options.epochs)
+    specs = trials(config, drawn[options.first :], arms, options)
+    run_missing(list(specs), options.results, options.workers)
+    tell(load(options.results), list(arms), options.networks)
 
 
 if __name__ == "__main__":
