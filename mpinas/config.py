@@ -7,7 +7,6 @@ layer kind exist, is this tuner known) is not judged here; see ``config_file.Kno
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -219,6 +218,15 @@ class TunerConfig(Section):
         gt=0, description="rounds of proposing, trying and learning; may be raised later"
     )
     individuals: int = Field(gt=0, description="networks trained in each generation")
+    postprocess: Literal["none", "shrink"] = Field(
+        default="none",
+        description="shrink: the networks of the last generation are shrunk as `trial.shrink` "
+        "says, enabled or not; `generations` cannot be raised later then",
+    )
+
+    def of_populations(self) -> dict[str, Any]:
+        """What populations follow from: all but how long the search is and how it ends."""
+        return self.model_dump(mode="json", exclude={"generations", "postprocess"})
 
 
 LearningRate = Annotated[float, Field(gt=0)]
@@ -276,14 +284,8 @@ class TrialConfig(Section):
 
     @model_validator(mode="after")
     def _training_after_the_shrink(self) -> TrialConfig:
-        if self.shrink.enabled and self.shrink.epochs_after(self.epochs) < 1:
-            raise ValueError(
-                "the regularised epochs count among the trial's where weights are inherited, and "
-                "at least one is left for the shrunk network. Received: "
-                f"epochs={self.epochs}, shrink.epochs={self.shrink.epochs:g}, "
-                "shrink.inherit_weights=true. Give the trial more epochs or the shrink fewer, or "
-                "set shrink.inherit_weights to false"
-            )
+        if self.shrink.enabled:
+            self.shrink.check_epochs(self.epochs)
         return self
 
     @field_validator("learning_rate")
@@ -367,15 +369,22 @@ class RunConfig(Section):
 
     @field_validator("trial")
     @classmethod
-    def _scales_to_shrink_by(cls, trial: TrialConfig, others: ValidationInfo) -> TrialConfig:
-        """A regulariser of scales that no network has would find nothing to remove."""
-        space, shrink = others.data.get("space"), trial.shrink
-        if not shrink.enabled or not isinstance(space, SpaceConfig):
-            return trial
-        if shrink.source == ("gate" if space.batch_norm else "gamma"):
-            raise ValueError(
-                "gamma needs networks with batch norm, and gate stands only where there is none. "
-                f"Received: shrink.source={shrink.source}, "
-                f"space.batch_norm={json.dumps(space.batch_norm)}. Set shrink.source to auto"
-            )
+    def _shrink_of_the_last_generation(
+        cls, trial: TrialConfig, others: ValidationInfo
+    ) -> TrialConfig:
+        """Trials may be shrunk in the last generation only."""
+        space, tuner = others.data.get("space"), others.data.get("tuner")
+        is_last_shrunk = isinstance(tuner, TunerConfig) and tuner.postprocess == "shrink"
+        if is_last_shrunk:
+            trial.shrink.check_epochs(trial.epochs)
+        if (is_last_shrunk or trial.shrink.enabled) and isinstance(space, SpaceConfig):
+            trial.shrink.check_scales(batch_norm=space.batch_norm)
         return trial
+
+    def trial_of(self, generation: int) -> TrialConfig:
+        """The settings of a generation's trials, counted from 0."""
+        is_last = generation == self.tuner.generations - 1
+        if not is_last or self.tuner.postprocess == "none":
+            return self.trial
+        shrink = self.trial.shrink.model_copy(update={"enabled": True})
+        return self.trial.model_copy(update={"shrink": shrink})

@@ -131,6 +131,26 @@ class ShrinkConfig(Section):
         """Of training after the cut, in a trial of so many epochs; below 1 where none is left."""
         return epochs - math.ceil(self.epochs) if self.inherit_weights else epochs
 
+    def check_epochs(self, epochs: int) -> None:
+        """Raises ValueError where a trial of so many epochs has none left after the shrink."""
+        if self.epochs_after(epochs) < 1:
+            raise ValueError(
+                "the regularised epochs count among the trial's where weights are inherited, and "
+                "at least one is left for the shrunk network. Received: "
+                f"epochs={epochs}, shrink.epochs={self.epochs:g}, shrink.inherit_weights=true. "
+                "Give the trial more epochs or the shrink fewer, or set shrink.inherit_weights to "
+                "false"
+            )
+
+    def check_scales(self, *, batch_norm: bool) -> None:
+        """Raises ValueError for scales that no network has: nothing could be removed by them."""
+        if self.source == ("gate" if batch_norm else "gamma"):
+            raise ValueError(
+                "gamma needs networks with batch norm, and gate stands only where there is none. "
+                f"Received: shrink.source={self.source}, space.batch_norm={json.dumps(batch_norm)}."
+                " Set shrink.source to auto"
+            )
+
 
 def drift_warnings(
     shrink: ShrinkConfig,

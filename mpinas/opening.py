@@ -114,6 +114,17 @@ def check_directory(config: RunConfig, path: Path, *, fresh: bool) -> None:
                 cure="Use the same configuration, another --out, or --fresh to begin anew",
             )
         )
+    lengths = stored.tuner.generations, config.tuner.generations
+    if config.tuner.postprocess != "none" and lengths[0] != lengths[1]:
+        raise RunDirectoryFault(
+            fault(
+                str(path),
+                "its last generation is shrunk, and would be one in the middle",
+                f"tuner.generations={lengths[1]}, tuner.postprocess={config.tuner.postprocess}",
+                f"It has {lengths[0]} generations",
+                "Use another --out, or --fresh to begin anew",
+            )
+        )
     if directory.told() > config.tuner.generations:
         raise RunDirectoryFault(
             fault(
@@ -272,7 +283,7 @@ def shrink_warnings(config: RunConfig, training_images: int) -> tuple[str, ...]:
     Args:
         training_images: that a trial sees in an epoch, all copies counted.
     """
-    trial = config.trial
+    trial = config.trial_of(config.tuner.generations - 1)  # the one that is shrunk if any is
     rates = trial.learning_rate
     highest = rates.max if isinstance(rates, RangeDomain) else rates
     return drift_warnings(
@@ -349,7 +360,7 @@ def load_start(config: RunConfig, path: Path, directory: RunDirectory | None) ->
         return None
     here = {
         "space": config.space.model_dump(mode="json"),
-        "tuner": config.tuner.model_dump(mode="json", exclude={"generations"}),
+        "tuner": config.tuner.of_populations(),
     }
     differing = [key for key, value in here.items() if start.about.get(key) != value]
     if differing:

@@ -235,7 +235,7 @@ class Search:
             network=network,
             problem=setting.problem,
             learning_rate=float(candidate.blueprint.hyperparameters["learning_rate"]),  # type: ignore[arg-type]
-            settings=config.trial.model_dump(mode="json"),
+            settings=config.trial_of(self.generation).model_dump(mode="json"),
             seed=trial_seed(config.seed, self.generation, index),
             predicted_cost=self._predicted_cost(costs),
             time_limit_s=config.trial.time_limit_s,
@@ -346,7 +346,7 @@ class Search:
                     "start": self._start_digest,
                     "data": self._setting.data,
                     "space": config.space.model_dump(mode="json"),
-                    "tuner": config.tuner.model_dump(mode="json", exclude={"generations"}),
+                    "tuner": config.tuner.of_populations(),
                 },
             ),
         )
