@@ -20,6 +20,9 @@ SHRINK_DRIFT = 3.0
 """How far a scale may move in the whole regularised training where nothing else is said: learning
 rate times steps. Below 1 nothing that begins at 1 can come near 0."""
 
+FEWEST_GATE_STEPS = 120
+"""In which gates come from 1 to 0 without the network: docs/decisions.md has what fewer do."""
+
 
 class Thresholds(Section):
     """From where on a channel is alive, by what tells it. A number is all four of them."""
@@ -160,7 +163,7 @@ def drift_warnings(
     optimizer: str,
     steps_per_epoch: int,
 ) -> tuple[str, ...]:
-    """A line where the regularised training is too short for anything to come to its threshold.
+    """Lines where the regularised training is too short for what it is to do.
 
     Adam and its kin move a value by at most about the learning rate in a step, so learning rate
     times steps says how far it can come, whatever the strength. Scales begin at 1. Where weights
@@ -179,7 +182,10 @@ def drift_warnings(
     if source in ("gamma", "gate"):
         drift = shrink.scale_rate(steps_per_epoch) * steps
         needed = (1 - threshold) / (1 + threshold) if relative else 1 - threshold
-        return (_still_scales(shrink, source, steps, needed),) if drift < needed else ()
+        if drift < needed:
+            return (_still_scales(shrink, source, steps, needed),)
+        is_hasty = source == "gate" and steps < FEWEST_GATE_STEPS
+        return (_hasty_gates(steps),) if is_hasty else ()
     is_bounded = optimizer != "sgd" and not relative
     if is_bounded and learning_rate * steps < threshold:
         return (_still_weights(learning_rate, source, steps, threshold),)
@@ -197,6 +203,17 @@ def _still_scales(shrink: ShrinkConfig, source: Source, steps: int, needed: floa
         f"scale_learning_rate={rate:g}, steps={steps}, product={rate * steps:.4g}",
         f"Needed: a product of {needed:.4g} for threshold.{source}={threshold:g}{share}",
         "Set scale_learning_rate to null, give the shrink more epochs or make batch_size smaller",
+    )
+
+
+def _hasty_gates(steps: int) -> str:
+    return fault(
+        "trial.shrink.epochs",
+        "in so few steps gates fall faster than the weights behind them can follow, and what is "
+        "left of the networks is worse for it",
+        f"steps={steps}",
+        f"Needed: about {FEWEST_GATE_STEPS} steps",
+        "Give the shrink more epochs or make batch_size smaller",
     )
 
 

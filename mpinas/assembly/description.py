@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from mpinas.assembly.shapes import network_shapes
 from mpinas.records import LayerSpec, NetworkSpec, Shape
-from mpinas.space.layers import LAYERS, Channels, LayerKind, Parameters
+from mpinas.space.layers import LAYERS, Channels, LayerKind
 
 Metric = Literal["flops", "parameters", "activations"]
 METRICS: tuple[Metric, ...] = ("flops", "parameters", "activations")
@@ -59,6 +59,8 @@ class LayerDescription:
         prices: by metric; one that is absent costs nothing.
         function: what the layer applies to each value last; None for nothing.
         exact_constants: whether a channel that is constant over the map stays one behind it.
+        seen: of a kernel that looks beyond the border, along each axis of the map: the share of
+            the output's positions at which each of its rows sees the map. Empty: all see it always.
         parameters: what else the carrying of weights has to know (``epsilon`` of a batch norm).
     """
 
@@ -70,6 +72,7 @@ class LayerDescription:
     prices: Mapping[Metric, Price] = field(default_factory=dict)
     function: Function | None = None
     exact_constants: bool = True
+    seen: tuple[tuple[float, ...], ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -92,6 +95,7 @@ def _describe(layer: LayerSpec, shapes: Mapping[str, Shape]) -> LayerDescription
     row = LAYERS[layer.kind]
     inputs = [shapes[name] for name in layer.inputs]
     function = layer.parameters.get("function")
+    seen = _seen(layer, inputs)
     return LayerDescription(
         name=layer.name,
         kind=layer.kind,
@@ -104,7 +108,8 @@ def _describe(layer: LayerSpec, shapes: Mapping[str, Shape]) -> LayerDescription
             "activations": Price(each=math.prod(shapes[layer.name][:-1])),
         },
         function=None if function is None else FUNCTIONS[str(function)],
-        exact_constants=_keeps_constants(layer.parameters),
+        exact_constants=not seen,
+        seen=seen,
         parameters={"epsilon": BATCH_NORM_EPSILON} if layer.kind == "batch_norm" else {},
     )
 
@@ -125,10 +130,44 @@ def _price(
     return Price(each=one_channel)
 
 
-def _keeps_constants(parameters: Parameters) -> bool:
-    """A kernel that looks beyond the border sees zeros there."""
-    kernel = parameters.get("kernel_size", (1, 1))
-    return kernel == (1, 1) or parameters["padding"] == "valid"
+def _seen(layer: LayerSpec, inputs: Sequence[Shape]) -> tuple[tuple[float, ...], ...]:
+    given = layer.parameters
+    if "kernel_size" not in given:
+        return ()
+    kernel: Any = given["kernel_size"]
+    strides: Any = given["strides"]
+    return seen_shares(inputs[0][:-1], kernel, strides=strides, padding=str(given["padding"]))
+
+
+def seen_shares(
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    *,
+    strides: Sequence[int],
+    dilations: Sequence[int] | None = None,
+    padding: str,
+) -> tuple[tuple[float, ...], ...]:
+    """``LayerDescription.seen`` of a kernel; with ``same`` padding it sees zeros beyond the border.
+
+    The padding is TensorFlow's: half of it before the map, rounded down, the rest behind.
+
+    Args:
+        sizes: of the map that it reads, without channels; as many as there are of the others.
+        dilations: None for 1 everywhere.
+    """
+    if padding == "valid" or set(kernel) == {1}:
+        return ()
+    axes = zip(sizes, kernel, strides, dilations or [1] * len(kernel), strict=True)
+    return tuple(_seen_along(*axis) for axis in axes)
+
+
+def _seen_along(size: int, length: int, stride: int, dilation: int) -> tuple[float, ...]:
+    positions = -(-size // stride)
+    padded = max((positions - 1) * stride + (length - 1) * dilation + 1 - size, 0)
+    first = stride * np.arange(positions)[:, np.newaxis] - padded // 2
+    places = first + dilation * np.arange(length)
+    shares: list[float] = ((places >= 0) & (places < size)).mean(axis=0).tolist()
+    return tuple(shares)
 
 
 class Connected(Protocol):

@@ -221,6 +221,7 @@ def _describe(
         prices=prices,
         function=facts.function,
         exact_constants=facts.exact_constants,
+        seen=facts.seen,
         parameters=facts.parameters,
     )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mpinas.assembly.description import Function
+from mpinas.assembly.description import Function, seen_shares
 from mpinas.records import Shape
 from mpinas.space.layers import Channels
 
@@ -32,6 +32,7 @@ class Facts:
     activation: Any = None
     function: Function | None = None
     exact_constants: bool = True
+    seen: tuple[tuple[float, ...], ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -66,32 +67,35 @@ def _has_only_kernel_and_bias(layer: Any) -> bool:
     return len(layer.weights) == 1 + bool(layer.use_bias)
 
 
-def _keeps_constants(layer: Any) -> bool:
-    """A kernel that looks beyond the border sees zeros there."""
-    return set(layer.kernel_size) == {1} or layer.padding == "valid"
+def _windowed(kind: str, channels: Channels, layer: Any, inputs: Sequence[Shape]) -> Facts:
+    """A kernel that looks beyond the border sees zeros there; behind it, if causal."""
+    seen = seen_shares(
+        inputs[0][:-1],
+        layer.kernel_size,
+        strides=layer.strides,
+        dilations=layer.dilation_rate,
+        padding=layer.padding,
+    )
+    return Facts(
+        kind=kind,
+        channels=channels,
+        activation=layer.activation,
+        exact_constants=not seen,
+        seen=seen if layer.padding == "same" else (),
+    )
 
 
 def _convolution(kind: str) -> Reader:
     def read(layer: Any, inputs: Sequence[Shape], output: Shape) -> Facts | None:
         if layer.groups != 1 or not _has_only_kernel_and_bias(layer):
             return None
-        return Facts(
-            kind=kind,
-            channels=Channels.NEW,
-            activation=layer.activation,
-            exact_constants=_keeps_constants(layer),
-        )
+        return _windowed(kind, Channels.NEW, layer, inputs)
 
     return read
 
 
 def _depthwise(kind: str) -> Reader:
-    return lambda layer, inputs, output: Facts(
-        kind=kind,
-        channels=Channels.DEPTHWISE,
-        activation=layer.activation,
-        exact_constants=_keeps_constants(layer),
-    )
+    return lambda layer, inputs, output: _windowed(kind, Channels.DEPTHWISE, layer, inputs)
 
 
 def _dense(layer: Any, inputs: Sequence[Shape], output: Shape) -> Facts | None:

@@ -154,7 +154,7 @@ class ChannelGraph:
             made=columns[len(priced) :],
             pair=np.array([price.pair for price in prices], np.int64),
             each=each,
-            both=each * (depthwise & (metric == "flops")),
+            both=each * depthwise,
         )
 
     def prices(self, alive: Mask, metric: Metric = "flops") -> npt.NDArray[np.int64]:

@@ -7,7 +7,7 @@ it and folded into the next bias, or into the mean of the next batch norm. numpy
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +49,9 @@ def carry(
 
     Args:
         weights: of the wider network; not changed.
-        gammas: names of the batch norms whose scales decided: a channel they let go is taken to
-            be what its batch norm gives on average.
+        gammas: names of the batch norms whose scales decided. A channel they let go is taken to be
+            what its batch norm gives on average, its offset; where something else decided, so is
+            a channel that is not made by zeros.
     """
     walk = _Walk(graph=graph, plan=plan, weights=weights, gammas=frozenset(gammas))
     for layer in graph.descriptions:
@@ -72,6 +73,7 @@ class _Walk:
         self._plan = plan
         self._weights = weights
         self._gammas = gammas
+        self._constant = _constant(graph, weights)
         self.offsets: dict[str, Array] = {}
         self.carried: dict[str, tuple[Array, ...]] = {}
         self.exact = True
@@ -131,7 +133,7 @@ class _Walk:
         kept: npt.NDArray[np.bool_],
     ) -> tuple[Array, tuple[Array, ...]]:
         kernel, *bias = arrays
-        sums = kernel.astype(np.float64).sum(axis=tuple(range(kernel.ndim - 2)))
+        sums = _sums(kernel, layer.seen)
         if layer.channels is Channels.DEPTHWISE:
             shift = (sums * offsets[:, np.newaxis]).reshape(-1)
         else:
@@ -156,14 +158,36 @@ class _Walk:
         beta = affine[-1] if has_center else np.zeros_like(mean)
         deviation = np.sqrt(variance.astype(np.float64) + layer.parameters["epsilon"])
         given = (offsets - mean) * scale / deviation + beta
-        if layer.name in self._gammas:
-            given = np.where(self._plan.dead[self._graph.outputs[layer.name]], beta, given)
+        ids = self._graph.outputs[layer.name]
+        takes_beta = self._plan.dead[ids]
+        if layer.name not in self._gammas:
+            takes_beta &= ~self._constant[ids]
+        given = np.where(takes_beta, beta, given)
         new_mean = (mean - offsets).astype(mean.dtype)
         new = tuple(array[kept] for array in (*affine, new_mean, variance))
         return np.where(kept, 0.0, given), new
 
 
 _AFFINE = ("scale", "center")
+
+
+def _sums(kernel: Array, seen: Sequence[Sequence[float]]) -> Array:
+    """What a kernel makes of a map of ones, on average over the output's positions."""
+    weighed = kernel.astype(np.float64)
+    for axis, shares in enumerate(seen):
+        weighed *= np.reshape(shares, (-1, *[1] * (kernel.ndim - axis - 1)))
+    sums: Array = weighed.sum(axis=tuple(range(kernel.ndim - 2)))
+    return sums
+
+
+def _constant(graph: ChannelGraph, weights: LayerWeights) -> Array:
+    """Groups that are the same everywhere, whatever is read: made by kernels of zeros alone."""
+    constant = np.ones(graph.groups, bool)
+    for layer in graph.makers:
+        kernel = weights[layer.name][0]
+        zeros = ~kernel.any(axis=tuple(range(kernel.ndim - 1)))
+        np.logical_and.at(constant, graph.outputs[layer.name], zeros)
+    return constant
 
 
 def _moved(layer: LayerDescription, inputs: list[Array]) -> Array:

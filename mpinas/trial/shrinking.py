@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -104,6 +104,7 @@ def shrink_network(bench: Bench, network: keras.Model) -> Ready:
         fresh = Ready.of(bench, build_model(bench.spec.network, seed=bench.spec.seed))
         times = replace(times, build_s=time.perf_counter() - started)
         return replace(fresh, times=times, record=record)
+    phase.tell(measured)
     return phase.cut(record, times)
 
 
@@ -124,6 +125,7 @@ class _Phase:
         self, bench: Bench, network: keras.Model, graph: ChannelGraph, sources: Sources
     ) -> None:
         self.train_s = 0.0
+        self._last: Mapping[str, float] = {}
         self._started = time.perf_counter()
         self._bench = bench
         self._graph = graph
@@ -132,6 +134,7 @@ class _Phase:
         self._network, self._regularizer = with_regularizer(network, graph, sources, settings)
         steps_per_epoch = len(bench.parts.training)
         self._steps = settings.steps(steps_per_epoch)
+        self._epochs = math.ceil(settings.epochs)
         self._model = around(self._network, bench.parts, RegularizedModel)
         self._model.add_regularizer(self._regularizer, settings.strength)
         optimizer = with_scale_rate(
@@ -157,12 +160,13 @@ class _Phase:
             if self._model.stop_training:
                 break
             batches = self._bench.shuffled(epoch)
-            self._model.fit(
+            fitted = self._model.fit(
                 pass_over(batches).take(left),
                 callbacks=[UntilNotFinite()],
                 shuffle=False,
                 verbose=0,
             )
+            self._last = {name: values[-1] for name, values in fitted.history.items()}
             left -= len(batches)
         self.train_s = time.perf_counter() - self._started
         return Shrink(
@@ -194,6 +198,15 @@ class _Phase:
             time_s=time.perf_counter() - started,
         )
 
+    def tell(self, measured: _Measured) -> None:
+        """Reports the regularised epochs as over; their loss has the regulariser in it."""
+        epochs = self._bench.settings.epochs
+        self._bench.tell(
+            self._epochs,
+            self._epochs + self._bench.settings.shrink.epochs_after(epochs),
+            {**self._last, "val_accuracy": measured.accuracy},
+        )
+
     def cut(self, record: Shrink, times: Times) -> Ready:
         """Leaves out what is not alive, and gives the narrower network its weights."""
         started = time.perf_counter()
@@ -221,7 +234,7 @@ class _Phase:
         return replace(
             ready,
             epochs=settings.epochs_after(self._bench.settings.epochs),
-            epochs_before=math.ceil(settings.epochs),
+            epochs_before=self._epochs,
             times=replace(
                 times,
                 rebuild_s=time.perf_counter() - started - evaluated_s,

@@ -322,3 +322,27 @@ def test_softmax_is_known_at_the_output_only():
         described = describe_model(model)
         assert described[-1].channels in (Channels.NEW, Channels.KEPT)
         assert unsupported(described) == ()
+
+
+@pytest.mark.parametrize(
+    ("size", "padding"),
+    [((1, 1), "same"), ((2, 3), "same"), ((7, 8), "same"), ((7, 8), "valid")],
+)
+@pytest.mark.parametrize(("strides", "dilation_rate"), [(1, 1), (2, 1), (3, 1), (1, 2)])
+@pytest.mark.parametrize("kind", ["Conv2D", "DepthwiseConv2D"])
+def test_a_kernel_sees_the_map_as_often_as_keras_has_it(
+    kind, size, strides, dilation_rate, padding
+):
+    """What a map of ones gives is the sum of the kernel, each row as often as it sees the map."""
+    settings = {"strides": strides, "dilation_rate": dilation_rate, "padding": padding}
+    width = {"filters": 2} if kind == "Conv2D" else {"depth_multiplier": 2}
+    layer = getattr(keras.layers, kind)(kernel_size=(3, 2), **settings, **width)
+    model = keras.Sequential([keras.Input((*size, 1)), layer])
+    rng = np.random.default_rng(0)
+    layer.set_weights([rng.normal(size=layer.kernel.shape), np.zeros(2)])
+    given = np.asarray(model(np.ones((1, *size, 1)))).mean(axis=(0, 1, 2))
+    (_, description) = describe_model(model)
+    rows, columns = description.seen or ((1, 1, 1), (1, 1))
+    kernel = np.asarray(layer.kernel).reshape(3, 2, 2)
+    np.testing.assert_allclose(given, np.einsum("i,j,ijc->c", rows, columns, kernel), atol=1e-6)
+    assert description.exact_constants is (padding == "valid")

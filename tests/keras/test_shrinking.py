@@ -152,7 +152,9 @@ def test_the_saved_weights_are_those_of_the_narrower_network(default, digits):
 
 
 def test_the_shrink_is_counted_among_the_epochs(default):
-    assert rows(default.answer) == [(2, 3), (3, 3)]
+    assert rows(default.answer) == [(1, 3), (2, 3), (3, 3)]
+    first, *_ = default.answer["progress"]
+    assert first["validation_accuracy"] == default.result.shrink.accuracy_before_cut
     assert len(default.result.curves.validation_accuracy) == 2
 
 
@@ -160,7 +162,7 @@ def test_with_fresh_weights_all_epochs_follow_the_shrink(server, digits, default
     answer = server.ask(shrinking(digits, epochs=3, shrink={"inherit_weights": False}))
     result = from_plain_result(answer)
     check(result, DIGITS_NETWORK)
-    assert rows(answer) == [(2, 4), (3, 4), (4, 4)]
+    assert rows(answer) == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert len(result.curves.training_loss) == 3
     inherited, fresh = default.result.shrink, result.shrink
     assert fresh.widths == inherited.widths
@@ -174,7 +176,7 @@ def test_half_an_epoch_counts_whole(server, digits):
     result = from_plain_result(answer)
     check(result, DIGITS_NETWORK)
     assert result.shrink.steps == STEPS // 2
-    assert rows(answer) == [(2, 2)]
+    assert rows(answer) == [(1, 2), (2, 2)]
     one_by_one = server.run(replace(spec, settings={**spec.settings, "steps_per_execution": 1}))
     assert same_numbers(result, one_by_one)
     assert one_by_one.shrink == result.shrink
@@ -185,7 +187,7 @@ def test_one_epoch_and_a_half_count_as_two(server, digits):
     result = from_plain_result(answer)
     check(result, DIGITS_NETWORK)
     assert result.shrink.steps == STEPS * 3 // 2
-    assert rows(answer) == [(3, 3)]
+    assert rows(answer) == [(2, 3), (3, 3)]
 
 
 def test_scales_that_do_not_move_leave_the_network_as_it_was(server, digits):
@@ -319,7 +321,7 @@ def test_copies_are_shrunk_with_and_the_best_epoch_is_kept(server, digits, tmp_p
     result = from_plain_result(answer)
     check(result, DIGITS_NETWORK)
     assert result.shrink.steps == math.ceil(2 * 600 / 64)
-    assert rows(answer) == [(2, 3), (3, 3)]
+    assert rows(answer) == [(1, 3), (2, 3), (3, 3)]
     narrower = narrow(DIGITS_NETWORK, result.shrink.widths)
     assert validation_accuracy(digits, file, narrower) == pytest.approx(result.fitness)
 

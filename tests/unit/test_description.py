@@ -12,7 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_specs import random_spec
 
-from mpinas.assembly.description import METRICS, LayerDescription, Price, describe_network
+from mpinas.assembly.description import (
+    METRICS,
+    LayerDescription,
+    Price,
+    describe_network,
+    seen_shares,
+)
 from mpinas.assembly.narrow import narrow
 from mpinas.assembly.shapes import network_costs, network_shapes
 from mpinas.errors import Infeasible
@@ -148,3 +154,23 @@ def test_channels_of_a_flatten_are_tiled():
 def test_what_has_no_shape_is_infeasible():
     with pytest.raises(Infeasible):
         describe_network(chain(conv2d(kernel_size=(9, 9), padding="valid")))
+
+
+@pytest.mark.parametrize(
+    ("size", "length", "stride", "dilation", "shares"),
+    [
+        (1, 3, 1, 1, (0, 1, 0)),
+        (2, 3, 1, 1, (1 / 2, 1, 1 / 2)),
+        (4, 2, 1, 1, (1, 3 / 4)),
+        (5, 3, 2, 1, (2 / 3, 1, 2 / 3)),
+        (4, 3, 2, 1, (1, 1, 1 / 2)),
+        (4, 3, 1, 2, (2 / 4, 1, 2 / 4)),
+        (7, 1, 3, 1, (1,)),
+    ],
+)
+def test_how_often_a_kernel_sees_the_map(size, length, stride, dilation, shares):
+    """By hand: with an even padding the odd zero lies behind the map."""
+    given = {"strides": (stride, 1), "dilations": (dilation, 1), "padding": "same"}
+    seen = seen_shares((size, 1), (length, 1), **given)
+    assert seen == (() if length == 1 else (shares, (1,)))
+    assert seen_shares((size, 1), (length, 1), **{**given, "padding": "valid"}) == ()

@@ -148,7 +148,9 @@ def test_without_either_it_is_lost_and_that_is_said():
 
 
 @pytest.mark.parametrize(("beta", "exact"), [(0.5, False), (0.0, True)])
-def test_a_kernel_that_looks_beyond_the_border_is_folded_but_not_exact(beta, exact):
+def test_a_kernel_that_looks_beyond_the_border_is_folded_on_average(beta, exact):
+    """With the sum of the whole kernel every output that sees the border would be wrong, and in a
+    map of 1x1 or 2x2, as behind a few poolings, that is all of them."""
     network = normalised(
         conv("b", "last", 4, 3, use_bias=True),
         layer("flat", "flatten", "b"),
@@ -158,7 +160,11 @@ def test_a_kernel_that_looks_beyond_the_border_is_folded_but_not_exact(beta, exa
     carried, _ = cut(network, weights, {"a": [2]}, gammas={"norm"})
     assert carried.exact is exact
     moved = carried.weights["b"][1] - weights["b"][1]
-    np.testing.assert_allclose(moved, beta * weights["b"][0][:, :, 2].sum(axis=(0, 1)))
+    given = np.full((8, 8), 0.0)
+    given[1:-1, 1:-1] = beta
+    patches = np.lib.stride_tricks.sliding_window_view(given, (3, 3))
+    everywhere = np.einsum("xyij,ijc->xyc", patches, weights["b"][0][:, :, 2])
+    np.testing.assert_allclose(moved, everywhere.mean(axis=(0, 1)), atol=1e-12)
 
 
 def test_behind_a_flatten_all_rows_of_the_channel_are_folded():
@@ -207,8 +213,12 @@ def test_a_kernel_of_zeros_gives_its_bias():
     np.testing.assert_allclose(carried.weights["logits"][1], expected)
 
 
-def test_a_scale_that_did_not_decide_is_reckoned_with():
-    """Where weights tell, a dead channel's batch norm gives what it makes of the bias."""
+@pytest.mark.parametrize(
+    ("gammas", "zeros", "gives_beta"),
+    [((), True, False), ((), False, True), ({"norm"}, True, True), ({"norm"}, False, True)],
+)
+def test_what_the_batch_norm_of_a_dead_channel_gives(gammas, zeros, gives_beta):
+    """Its offset, on average, whatever the weights; what it makes of the bias, if they are 0."""
     network = network_of(
         (6, 6, 1),
         conv("a", "image", 3, use_bias=True),
@@ -217,12 +227,14 @@ def test_a_scale_that_did_not_decide_is_reckoned_with():
         dense("logits", "flat", 2),
     )
     weights = random_weights(network)
+    if zeros:
+        weights["a"][0][..., 2] = 0.0
     gamma, beta, mean, variance = weights["norm"]
     given = (weights["a"][1] - mean) * gamma / np.sqrt(variance + 1e-3) + beta
-    for gammas, constant in (((), given[2]), ({"norm"}, beta[2])):
-        carried, _ = cut(network, weights, {"a": [2]}, gammas=gammas)
-        expected = weights["logits"][1] + constant * weights["logits"][0][2]
-        np.testing.assert_allclose(carried.weights["logits"][1], expected)
+    constant = beta[2] if gives_beta else given[2]
+    carried, _ = cut(network, weights, {"a": [2]}, gammas=gammas)
+    expected = weights["logits"][1] + constant * weights["logits"][0][2]
+    np.testing.assert_allclose(carried.weights["logits"][1], expected)
 
 
 def residual(use_bias):
