@@ -25,6 +25,7 @@ def with_scale_rate(
     """
     base = type(optimizer)
     scale_adam = keras.optimizers.Adam(rate)
+    stepped: set[int] = set()
 
     class WithScaleRate(base):  # type: ignore[misc, valid-type]
         """Steps the scales by themselves."""
@@ -35,10 +36,22 @@ def with_scale_rate(
             super().build(variables)
             scale_adam.build(list(scales))
 
+        def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> Any:
+            result = super().apply(grads, trainable_variables)
+            if len(stepped) < len(scales):
+                # Else nothing would be cut, and nobody would know why.
+                raise RuntimeError(
+                    f"Keras {keras.__version__} hands the optimizer other objects than the "
+                    "model's variables: the scales cannot have a learning rate of their own"
+                )
+            return result
+
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            if not any(_same(variable, scale) for scale in scales):
+            known = [index for index, scale in enumerate(scales) if _same(variable, scale)]
+            if not known:
                 super().update_step(gradient, variable, learning_rate)
                 return
+            stepped.update(known)
             scale_adam.iterations.assign(self.iterations)
             scale_adam.update_step(gradient, variable, scale_adam.learning_rate)
 

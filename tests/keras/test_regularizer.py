@@ -321,6 +321,14 @@ def test_other_weights_move_as_without_the_wrapping():
     assert np.array_equal(*kernels)
 
 
+def test_scales_that_the_optimizer_does_not_meet_are_no_silent_miss():
+    """Nothing would be cut: they would move with all others, at the training rate."""
+    one, other = shrinking(SMALL), shrinking(SMALL)
+    optimizer = with_scale_rate(keras.optimizers.Adam(1e-3), other.regularizer.scales, 0.1)
+    with pytest.raises(RuntimeError, match="cannot have a learning rate of their own"):
+        fit(regularized(one, 1.0), optimizer, images((4, 4, 1), 8), labels(3, 8))
+
+
 def test_the_optimizer_that_is_handed_in_is_left_as_it_is():
     one = shrinking(SMALL)
     given = keras.optimizers.AdamW(3e-3, weight_decay=0.1)
