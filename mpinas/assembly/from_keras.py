@@ -126,9 +126,16 @@ def _model_faults(model: keras.Model) -> Iterator[str]:
 def _is_graph(model: Any) -> bool:
     """Whether calling it is nothing but walking its graph."""
     if isinstance(model, keras.Sequential):
-        plain = type(model).call is keras.Sequential.call
-        return plain and getattr(model, "outputs", None) is not None
+        return type(model).call is keras.Sequential.call and _is_connected(model)
     return isinstance(model, Functional) and type(model).call is Functional.call
+
+
+def _is_connected(model: keras.Sequential) -> bool:
+    """Whether it was built; older versions of Keras raise where later ones say None."""
+    try:
+        return getattr(model, "outputs", None) is not None
+    except ValueError:
+        return False
 
 
 def _calls(outputs: Sequence[Any]) -> tuple[_Call, ...]:
