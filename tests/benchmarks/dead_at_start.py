@@ -41,7 +41,7 @@ def alive_share(network: Network, source: Source, threshold: float) -> float:
     settings = ShrinkConfig.model_validate({"source": source, "threshold": threshold})
     model = build_model(network.spec, seed=1)
     reading = Regularizer(graph, find_sources(graph, source), model, settings).read()
-    plan = make_plan(graph, reading.alive, sizes=reading.sizes)
+    plan = make_plan(graph, reading.alive, sizes=reading.shares)
     everything = graph.cost(graph.all_alive(), "flops")
     return graph.cost(plan.alive, "flops", plan.gone) / everything
 

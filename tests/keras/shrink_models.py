@@ -53,7 +53,7 @@ class Shrinking:
 
     def plan(self, **settings: Any) -> Plan:
         reading = self.regularizer.read()
-        return make_plan(self.graph, reading.alive, sizes=reading.sizes, **settings)
+        return make_plan(self.graph, reading.alive, sizes=reading.shares, **settings)
 
     def cut(self, plan: Plan | None = None) -> tuple[keras.Model, bool]:
         """The narrower model with its weights, and whether it is said to be exact."""
