@@ -1,0 +1,42 @@
+"""The command line: one verb, one function, one file. The only package that prints.
+
+Exit codes: 0 done, 1 failed, 2 the user must change something, 75 stopped early and saved.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mpinas import __version__
+from mpinas.cli.config import config_group
+from mpinas.cli.prepare import prepare_data
+from mpinas.cli.run import run
+from mpinas.cli.show import show
+from mpinas.cli.shrink import shrink_model
+from mpinas.signals import let_signals_in
+
+
+class _RunByDefault(click.Group):
+    """``python -m mpinas CONFIG.yaml`` is short for ``run CONFIG.yaml``."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands and Path(args[0]).suffix in (".yaml", ".yml"):
+            args = ["run", *args]
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_RunByDefault, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mpinas")
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Neural architecture search over MPI: CoDeepNEAT for Keras."""
+    if context.invoked_subcommand not in ("run", "prepare"):
+        let_signals_in()
+
+
+for command in (run, show, prepare_data, shrink_model, config_group):
+    main.add_command(command)

@@ -1,0 +1,170 @@
+"""``run``: a search, alone or as a rank of an MPI job.
+
+All ranks of a job import this module; what other verbs need is imported by them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from mpinas.cli.common import EXIT_DONE, EXIT_STOPPED, exit_code, guarded
+from mpinas.config import RunConfig
+from mpinas.dispatch import launch, mpi
+from mpinas.dispatch.base import Executor
+from mpinas.dispatch.local import LocalExecutor
+from mpinas.dispatch.mpi import MpiExecutor
+from mpinas.dispatch.servant import ignore_signals, serve
+from mpinas.dispatch.settings import worker_settings
+from mpinas.dry_run import DryRun, dry_run
+from mpinas.opening import RunOptions, read_config, run_path
+from mpinas.report.tables import duration
+from mpinas.session import run_search
+from mpinas.signals import let_signals_in, stop_signals
+
+DISMISSAL_GRACE_S = 10.0
+
+
+@click.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Run directory [runs/<name>].")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
+@click.option("--workers", type=click.IntRange(min=1), help="Local workers, without mpiexec.")
+@click.option(
+    "--walltime",
+    metavar="TIME",
+    help="[D-]HH:MM:SS or minutes: start no trial that would end after it.",
+)
+@click.option(
+    "--start-from",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Start with the populations of another run: its checkpoints/start.h5.",
+)
+@click.option("--fresh", is_flag=True, help="Set an old run in the directory aside, begin anew.")
+@click.option("--dry-run", "dry", is_flag=True, help="Check everything, estimate, start nothing.")
+def run(
+    config: Path,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    workers: int | None,
+    walltime: str | None,
+    start_from: Path | None,
+    fresh: bool,
+    dry: bool,
+) -> None:
+    """Start a search, or go on with one that was stopped.
+
+    Under mpiexec or srun rank 0 searches and the other ranks train; alone, workers are local.
+    """
+    options = RunOptions(
+        config=config,
+        out=out,
+        overrides=_with_options(overrides, workers=workers, walltime=walltime),
+        start_from=start_from,
+        fresh=fresh,
+    )
+    command = partial(_dry_run if dry else _search_here, options)
+    if guarded(lambda: launch.wants_mpi(os.environ, local_workers_asked=workers is not None)):
+        if workers is not None:
+            click.echo(
+                "--workers counts local workers; under MPI every other rank is one", err=True
+            )
+        _join_and(command)
+    sys.exit(exit_code(lambda: command(_local_executor)))
+
+
+def _with_options(overrides: Sequence[str], **options: Any) -> tuple[str, ...]:
+    """Overrides with the command line's own options behind them, so that these win."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return (*overrides, *(f"run.{name}={json.dumps(value)}" for name, value in given.items()))
+
+
+OpenExecutor = Callable[[RunConfig], Executor]
+
+
+def _search_here(options: RunOptions, open_executor: OpenExecutor) -> int:
+    """Runs the search in this process, with other ranks or local processes as workers."""
+    _log_to_standard_error()
+    with stop_signals() as stopping:
+        config = read_config(options)
+        executor = open_executor(config)
+        try:
+            done = run_search(config, options, executor, stopping)
+        finally:
+            executor.close()
+        path = run_path(config, options)
+        words = "done" if done else "stopped early and saved; the same command goes on"
+        click.echo(f"{words}: {path}")
+        return EXIT_DONE if done else EXIT_STOPPED
+
+
+def _dry_run(options: RunOptions, open_executor: OpenExecutor) -> int:
+    let_signals_in()
+    config = read_config(options)
+    executor = open_executor(config)
+    try:
+        _print_dry_run(dry_run(config, options, executor))
+    finally:
+        executor.close()
+    return EXIT_DONE
+
+
+def _print_dry_run(plan: DryRun) -> None:
+    click.echo(f"{plan.name}: everything is in order, nothing was started")
+    click.echo(f"  trials         {plan.trials} ({plan.generations} x {plan.individuals})")
+    click.echo(
+        f"  images         {plan.training_images} training, {plan.validation_images} held out"
+    )
+    click.echo(
+        f"  one candidate  {plan.costs.parameters:,} parameters, "
+        f"{plan.costs.flops / 1e6:.2f} MFLOPs, {plan.layers} layers"
+    )
+    workers_s = plan.trial_s * plan.trials
+    click.echo(f"  one trial      about {duration(plan.trial_s)} on {plan.device}")
+    click.echo(
+        f"  in all         about {workers_s / 3600:.2f} worker-hours, "
+        f"{duration(workers_s / plan.workers)} on {plan.workers} workers"
+    )
+    click.echo(f"  disk           about {plan.disk_mb:.1f} MB, saved weights not counted")
+
+
+def _local_executor(config: RunConfig) -> Executor:
+    return LocalExecutor(worker_settings(config.trial, config.run), config.run.workers)
+
+
+def _join_and(command: Callable[[OpenExecutor], int]) -> NoReturn:
+    """Takes this process's part in an MPI job; never returns."""
+    world = guarded(lambda: mpi.join(os.environ))
+    mpi.abort_on_error(world)
+    if world.rank > 0:
+        ignore_signals()
+        let_signals_in()
+        serve(world)
+        sys.exit(EXIT_DONE)
+    opened: list[MpiExecutor] = []
+
+    def open_executor(config: RunConfig) -> Executor:
+        opened.append(MpiExecutor(world, worker_settings(config.trial, config.run)))
+        return opened[0]
+
+    code = exit_code(lambda: command(open_executor))
+    unanswered = opened[0].unanswered if opened else mpi.dismiss(world, DISMISSAL_GRACE_S)
+    mpi.leave(world, unanswered, code)
+
+
+def _log_to_standard_error() -> None:
+    """Plain lines, a line per event, as a job's log keeps them."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    package = logging.getLogger("mpinas")
+    package.setLevel(logging.INFO)
+    package.addHandler(handler)
