@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -48,6 +49,8 @@ def _shrink(run_options: RunOptions, options: dict[str, Any]) -> int:
     wish = Wish(**{**options, "epochs": epochs}, seed=config.seed)
     _check_out(wish.model, wish.out)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # It warns of every function that it traces anew, and several models are trained here.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     from mpinas.trial.adapting import adapt, load_model
     from mpinas.trial.training import start_tensorflow
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +294,37 @@ def test_the_command_prints_what_it_wrote(tmp_path, config):
     assert "Smallest that can be reached" in out_of_reach.stderr
     assert "Traceback" not in out_of_reach.stderr
     assert not (tmp_path / "tiny.keras").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_and_leaves_the_old_file(tmp_path, config, number):
+    """From when its data are prepared on; before there is nothing to leave."""
+    two_branches().save(tmp_path / "model.keras")
+    (tmp_path / "out.keras").write_text("old")
+    files = sorted(tmp_path.iterdir())
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    endless = ("--problem", "search.yaml", "--epochs", str(10**6), "-o", "out.keras")
+    chosen = (
+        f"--set=problem={{name: arrays, path: {tmp_path / 'data.npz'}, validation: 0.2}}",
+        "--set=trial.batch_size=8",
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "mpinas", "shrink", "model.keras", "--flops=0.5", *endless, *chosen],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(scratch)},
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while process.poll() is None and not any(scratch.iterdir()):
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert (tmp_path / "out.keras").read_text() == "old"
+    assert not any(scratch.iterdir())
+    assert sorted(tmp_path.iterdir()) == sorted([*files, scratch])
 
 
 @pytest.mark.parametrize("out", ["model.keras", "./model.keras", "out.h5", "nowhere/out.keras"])
