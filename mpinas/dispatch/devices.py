@@ -1,8 +1,11 @@
-"""Which device a worker's trials see: the child's environment, from the worker's own. Pure.
+"""Which device and which processors a worker's trials see: the child's environment, from the
+worker's own. Pure.
 
 A device is taken by its *index into the inherited list* ``CUDA_VISIBLE_DEVICES``, never by a
 number of our own: launchers have often narrowed that list before (``--gpus-per-task=1``), and it
-may hold UUIDs or MIG instances. Only :func:`count_gpus` looks at the machine.
+may hold UUIDs or MIG instances. Processors are divided among the workers that inherited the same
+ones. How many threads a trial has is no matter of this file: it defines the search. Only
+:func:`count_gpus` looks at the machine.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from pathlib import Path
 from typing import Literal
 
 from mpinas.errors import LaunchFault, fault
+from mpinas.trial.gpu_memory import SHARERS
+from mpinas.trial.processes import PROCESSORS
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 MULTI_PROCESS_SERVICE = "CUDA_MPS_PIPE_DIRECTORY"
@@ -25,6 +30,9 @@ DEVICE_PER_TASK = {
 }
 """Variable -> pattern of its value, of launchers that give each task devices of its own; all of
 those may be called ``0``."""
+
+ALLOW_GROWTH = "TF_FORCE_GPU_ALLOW_GROWTH"
+"""TensorFlow takes the whole of a limited memory at once, unless this variable is ``true``."""
 
 READ_VARIABLES = (VISIBLE, MULTI_PROCESS_SERVICE, *DEVICE_PER_TASK)
 """All that :func:`bind` looks at, for callers that send a worker's environment elsewhere."""
@@ -43,6 +51,27 @@ class Binding:
 
     device: str
     environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """The processors of one worker.
+
+    Attributes:
+        processors: that its trials may run on, by number.
+        sharers: how many workers these are for: 1, or all that inherited the same ones where
+            there are fewer processors than workers, and none is pinned.
+        environment: variables that have a child keep to them; none where it inherits them.
+    """
+
+    processors: tuple[int, ...]
+    sharers: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def each(self) -> int:
+        """Whole processors for one worker."""
+        return len(self.processors) // self.sharers
 
 
 def bind(
@@ -81,8 +110,9 @@ def bind(
         return Binding(device="cpu", environment={VISIBLE: ""})
     if gpus is not None and gpus > len(visible):
         raise LaunchFault(_too_few_devices(gpus, visible))
+    memory = _memory_share(workers_per_gpu)
     if gpu_binding == "env":
-        return _launchers_choice(inherited, visible)
+        return _launchers_choice(inherited, visible, memory)
     if not visible:
         return Binding(device="cpu")
     if MULTI_PROCESS_SERVICE in environment:
@@ -91,10 +121,33 @@ def bind(
     usable = visible[:gpus]
     if len(sharing) <= len(usable) * workers_per_gpu:
         device = usable[sharing.index(local_rank) % len(usable)]
-        return Binding(device=f"gpu:{device}", environment={VISIBLE: device})
+        return Binding(device=f"gpu:{device}", environment={VISIBLE: device, **memory})
     if len(visible) == 1 and _gives_each_task_a_device(environment):
-        return Binding(device=f"gpu:{visible[0]}")
+        return Binding(device=f"gpu:{visible[0]}", environment=memory)
     raise LaunchFault(_too_many_workers(len(sharing), usable, workers_per_gpu))
+
+
+def share_processors(local_rank: int, inherited: Sequence[Sequence[int]]) -> Share:
+    """The processors of one worker: an equal share of those that several have in common.
+
+    What the launcher has bound to different processors stays as it is. Where there are fewer
+    processors than workers nobody is pinned: the kernel divides time better than we do places.
+
+    Args:
+        local_rank: of the worker among the workers of its node, from 0.
+        inherited: of all workers of the node by local rank, neighbours in the machine side by side
+            (``trial.processes.usable_processors``).
+    """
+    own = tuple(inherited[local_rank])
+    sharing = [rank for rank, other in enumerate(inherited) if set(other) == set(own)]
+    if len(sharing) == 1:
+        return Share(processors=own)
+    if len(own) < len(sharing):
+        return Share(processors=own, sharers=len(sharing))
+    place = sharing.index(local_rank)
+    first, beyond = (len(own) * edge // len(sharing) for edge in (place, place + 1))
+    mine = own[first:beyond]
+    return Share(processors=mine, environment={PROCESSORS: ",".join(map(str, mine))})
 
 
 def count_gpus(root: Path = Path("/")) -> int:
@@ -111,14 +164,18 @@ def count_gpus(root: Path = Path("/")) -> int:
 
 
 def _visible(inherited: str | None, gpus_present: int) -> tuple[str, ...]:
-    """The devices that CUDA would show: a list ends at its first invalid entry, such as -1."""
+    """The devices that CUDA would show: a list ends at its first invalid entry, such as -1.
+
+    An entry that is there twice is one device, and must not become those of two workers.
+    """
     if inherited is None:
         return tuple(str(index) for index in range(gpus_present))
     devices: list[str] = []
     for entry in (part.strip() for part in inherited.split(",")):
         if not re.fullmatch(r"\d+|(GPU|MIG)-.+", entry):
             break
-        devices.append(entry)
+        if entry not in devices:
+            devices.append(entry)
     return tuple(devices)
 
 
@@ -137,7 +194,16 @@ def _gives_each_task_a_device(environment: Mapping[str, str]) -> bool:
     )
 
 
-def _launchers_choice(inherited: str | None, visible: Sequence[str]) -> Binding:
+def _memory_share(workers_per_gpu: int) -> Mapping[str, str]:
+    """Has each of several trials on a device keep to its part of the memory."""
+    if workers_per_gpu == 1:
+        return {}
+    return {SHARERS: str(workers_per_gpu), ALLOW_GROWTH: "true"}
+
+
+def _launchers_choice(
+    inherited: str | None, visible: Sequence[str], memory: Mapping[str, str]
+) -> Binding:
     if inherited is None:
         raise LaunchFault(
             fault(
@@ -147,7 +213,7 @@ def _launchers_choice(inherited: str | None, visible: Sequence[str]) -> Binding:
                 cure="Use gpu_binding=auto, or have the launcher bind devices",
             )
         )
-    return Binding(device=_device(visible))
+    return Binding(device=_device(visible), environment=memory if visible else {})
 
 
 def _too_few_devices(gpus: int, visible: Sequence[str]) -> str:

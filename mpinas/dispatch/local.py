@@ -5,19 +5,21 @@ What ``python -m mpinas run`` uses where no MPI launcher has started it.
 
 from __future__ import annotations
 
+import logging
 import os
 import select
-import socket
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 
-from mpinas.dispatch.devices import bind, count_gpus
+from mpinas.dispatch.placement import local_introductions, place_all, processor_warnings
 from mpinas.dispatch.settings import WorkerSettings
 from mpinas.dispatch.standing import Standing
 from mpinas.records import Event, Finished, TrialSpec, Worker, WorkerLost
 from mpinas.trial.child import Supervisor
 from mpinas.trial.handle import ForkServer
+
+logger = logging.getLogger(__name__)
 
 POLL_S = 0.02
 
@@ -38,34 +40,24 @@ class LocalExecutor:
     def __init__(
         self, settings: WorkerSettings, workers: int, environment: Mapping[str, str] = os.environ
     ) -> None:
-        host = socket.gethostname()
-        gpus_present = count_gpus()
-        bindings = [
-            bind(
-                index,
-                workers,
-                environment,
-                gpus_present=gpus_present,
-                gpu_binding=settings.gpu_binding,
-                gpus=settings.gpus,
-                workers_per_gpu=settings.workers_per_gpu,
-            )
-            for index in range(workers)
-        ]
+        hellos = local_introductions(workers, environment)
+        places = place_all(hellos, settings)
+        for line in processor_warnings(hellos, settings.threads):
+            logger.warning(line)
         self._server = ForkServer(
             settings.runner,
             settings.threads,
             environment,
-            quiet=all(binding.device == "cpu" for binding in bindings),
+            quiet=all(place.binding.device == "cpu" for place in places.values()),
         )
         self._server.start()
         self._slots = [
             Supervisor(
                 self._server,
-                Worker(host=host, rank=index + 1, device=binding.device),
-                binding.environment,
+                Worker(host=hellos[rank].host, rank=rank, device=place.binding.device),
+                place.environment,
             )
-            for index, binding in enumerate(bindings)
+            for rank, place in places.items()
         ]
         self._standing = Standing()
         self._events: deque[Event] = deque()

@@ -8,6 +8,7 @@ collective after the start. No MPI process forks or imports TensorFlow.
 from __future__ import annotations
 
 import array
+import logging
 import sys
 import time
 import traceback
@@ -17,8 +18,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import NoReturn
 
-from mpinas.dispatch.devices import VISIBLE, Binding, bind
 from mpinas.dispatch.launch import check_world
+from mpinas.dispatch.placement import place_all, processor_warnings
 from mpinas.dispatch.post import (
     LONGEST_SLEEP_S,
     SHORTEST_SLEEP_S,
@@ -46,6 +47,8 @@ from mpinas.records import (
     from_json,
     to_json,
 )
+
+logger = logging.getLogger(__name__)
 
 SLEEP_PER_SWEEP = 10.0
 HELLO_LIMIT_S = 300.0
@@ -243,13 +246,15 @@ class MpiExecutor:
                 fault("MPI", "no worker", "world size=1", cure="Start it with mpiexec -n 3")
             )
         hellos = self._collect_hellos()
-        bindings = _bind_all(hellos, settings)
+        places = place_all(hellos, settings)
+        for line in processor_warnings(hellos, settings.threads):
+            logger.warning(line)
         for rank, hello in hellos.items():
-            worker = Worker(host=hello.host, rank=rank, device=bindings[rank].device)
+            worker = Worker(host=hello.host, rank=rank, device=places[rank].binding.device)
             self._members[rank] = _Member(rank=rank, worker=worker, process_id=hello.process_id)
             setup = Setup(
                 worker=worker,
-                environment=bindings[rank].environment,
+                environment=places[rank].environment,
                 runner=settings.runner,
                 threads=settings.threads,
             )
@@ -309,27 +314,3 @@ class MpiExecutor:
 
 def _is_free(member: _Member) -> bool:
     return member.fit and member.trial_id is None
-
-
-def _bind_all(hellos: Mapping[int, Hello], settings: WorkerSettings) -> dict[int, Binding]:
-    bindings: dict[int, Binding] = {}
-    faults: dict[str, None] = {}
-    for rank, hello in hellos.items():
-        node = [other for other in hellos.values() if other.node == hello.node]
-        node.sort(key=lambda other: other.local_rank)
-        try:
-            bindings[rank] = bind(
-                hello.local_rank,
-                hello.local_size,
-                hello.environment,
-                gpus_present=hello.gpus_present,
-                gpu_binding=settings.gpu_binding,
-                gpus=settings.gpus,
-                workers_per_gpu=settings.workers_per_gpu,
-                neighbours=[other.environment.get(VISIBLE) for other in node],
-            )
-        except LaunchFault as error:
-            faults.update(dict.fromkeys(error.faults))
-    if faults:
-        raise LaunchFault(*faults)
-    return bindings

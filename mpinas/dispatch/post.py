@@ -49,6 +49,9 @@ class Hello:
         local_rank, local_size: among the workers of the node.
         environment: what ``devices.bind`` reads of it.
         gpus_present: of the node.
+        processors: that the process may use, neighbours in the machine side by side.
+        cores: how many these are; a core may have two processors.
+        processors_online: of the node.
     """
 
     host: str
@@ -58,6 +61,9 @@ class Hello:
     local_size: int
     environment: Mapping[str, str]
     gpus_present: int
+    processors: tuple[int, ...]
+    cores: int
+    processors_online: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,18 +9,16 @@ from __future__ import annotations
 import os
 import select
 import signal
-import socket
 import sys
 import time
 
-from mpinas.dispatch.devices import READ_VARIABLES, count_gpus
+from mpinas.dispatch.placement import introduction
 from mpinas.dispatch.post import (
     LONGEST_SLEEP_S,
     SHORTEST_SLEEP_S,
     SLEEP_GROWTH,
     Cancel,
     Farewell,
-    Hello,
     Kind,
     PostOffice,
     Setup,
@@ -51,14 +49,8 @@ def ignore_signals() -> None:
 def serve(world: World) -> None:
     """Runs trials for rank 0 until it says stop. For all other ranks."""
     post = world.post_office()
-    hello = Hello(
-        host=socket.gethostname(),
-        process_id=os.getpid(),
-        node=world.node,
-        local_rank=world.local_rank,
-        local_size=world.local_size,
-        environment={name: os.environ[name] for name in READ_VARIABLES if name in os.environ},
-        gpus_present=count_gpus(),
+    hello = introduction(
+        os.environ, node=world.node, local_rank=world.local_rank, local_size=world.local_size
     )
     post.send(0, Kind.HELLO, to_json(hello))
     _Servant(post).serve()

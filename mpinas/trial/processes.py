@@ -1,12 +1,18 @@
-"""What the kernel tells of a process: whether it lives, and what memory it takes. Linux only."""
+"""What the kernel tells of a process: whether it lives, what memory it takes and where it may run.
+Linux only."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from mpinas.records import BYTES_PER_MB
+
+PROCESSORS = "MPINAS_PROCESSORS"
+"""Variable with the numbers of the processors that a trial keeps to: ``0,1,8``."""
+TOPOLOGY = Path("/sys/devices/system/cpu")
 
 DEAD_STATES = ("Z", "X")
 
@@ -40,6 +46,31 @@ def own_mb(pid: int) -> float | None:
     """
     pages = _pages(pid)
     return None if pages is None else _in_mb(pages[0] - pages[1])
+
+
+def usable_processors(topology: Path = TOPOLOGY) -> tuple[int, ...]:
+    """Where this process may run: threads of a core side by side, and cores of a socket."""
+    return tuple(sorted(os.sched_getaffinity(0), key=lambda one: (*core_of(one, topology), one)))
+
+
+def core_of(processor: int, topology: Path = TOPOLOGY) -> tuple[int, int]:
+    """Socket and core of a processor; where the kernel does not tell, each is its own core."""
+    try:
+        folder = topology / f"cpu{processor}" / "topology"
+        socket, core = (
+            int((folder / name).read_text()) for name in ("physical_package_id", "core_id")
+        )
+    except (OSError, ValueError):
+        return 0, processor
+    return socket, core
+
+
+def keep_to_processors(environment: Mapping[str, str]) -> None:
+    """Pins this process as its environment says; not where the kernel has taken some away."""
+    numbers = environment.get(PROCESSORS, "")
+    if numbers:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, {int(number) for number in numbers.split(",")})
 
 
 def _pages(pid: int) -> tuple[int, int] | None:

@@ -7,6 +7,7 @@ wrote down. Knows nothing of shrinking.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import tensorflow as tf
 from mpinas.config import TrialConfig
 from mpinas.records import Curves, Progress, TrialSpec
 from mpinas.trial.batches import Batches, Parts
+from mpinas.trial.gpu_memory import memory_limit_mb
 from mpinas.trial.inputs import around, one_pass
 
 Array = npt.NDArray[Any]
@@ -86,8 +88,13 @@ def start_tensorflow(threads: int) -> bool:
     # One operation after the other: what runs side by side would exceed the threads.
     tf.config.threading.set_inter_op_parallelism_threads(1)
     gpus = tf.config.list_physical_devices("GPU")
+    limit_mb = memory_limit_mb(os.environ) if gpus else None
     for gpu in gpus:
-        tf.config.experimental.set_memory_growth(gpu, True)
+        if limit_mb is None:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        else:
+            part = tf.config.LogicalDeviceConfiguration(memory_limit=limit_mb)
+            tf.config.set_logical_device_configuration(gpu, [part])
     return bool(gpus)
 
 

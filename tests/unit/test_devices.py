@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mpinas.dispatch.devices import READ_VARIABLES, Binding, bind, count_gpus
+from mpinas.dispatch.devices import READ_VARIABLES, Binding, bind, count_gpus, share_processors
 from mpinas.errors import LaunchFault
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -37,6 +37,7 @@ def set_to(bindings: Sequence[Binding]) -> list[str | None]:
         (",".join(UUIDS), list(UUIDS)),
         (",".join(MIGS), list(MIGS)),
         ("0,1,-1,3", ["0", "1"]),
+        ("0,0,1", ["0", "1"]),
     ],
 )
 def test_each_worker_gets_its_own_entry_of_the_inherited_list(
@@ -82,6 +83,34 @@ def test_workers_share_devices_evenly_where_they_may() -> None:
     assert set_to(bind_each(3, "6,7", workers_per_gpu=2)) == ["6", "7", "6"]
     with pytest.raises(LaunchFault):
         bind_each(5, "6,7", workers_per_gpu=2)
+
+
+def test_a_device_named_twice_is_not_two() -> None:
+    with pytest.raises(LaunchFault, match="workers=2, gpus=1"):
+        bind_each(2, "0,0")
+
+
+def test_workers_that_share_a_device_share_its_memory() -> None:
+    for options in ({}, {"gpu_binding": "env"}):
+        binding = bind_each(1, "6", workers_per_gpu=2, **options)[0]
+        assert binding.environment["MPINAS_WORKERS_PER_GPU"] == "2"
+        assert binding.environment["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("visible", "options"),
+    [
+        ("6", {}),
+        ("", {"workers_per_gpu": 2}),
+        ("", {"workers_per_gpu": 2, "gpu_binding": "env"}),
+        ("6", {"workers_per_gpu": 2, "gpus": 0}),
+        ("6", {"workers_per_gpu": 2, "gpu_binding": "none"}),
+    ],
+)
+def test_memory_is_not_limited_where_nothing_is_shared(
+    visible: str, options: dict[str, Any]
+) -> None:
+    assert "MPINAS_WORKERS_PER_GPU" not in bind_each(1, visible, **options)[0].environment
 
 
 @pytest.mark.parametrize(
@@ -183,6 +212,41 @@ def test_nothing_else_of_the_environment_is_read() -> None:
             return super().__contains__(key)
 
     bind(0, 2, Watched({VISIBLE: "0", "SLURM_GPUS_PER_TASK": "1"}))
+
+
+def processors_of(*inherited: Sequence[int]) -> list[tuple[int, ...]]:
+    return [share_processors(rank, inherited).processors for rank in range(len(inherited))]
+
+
+def test_workers_divide_the_processors_that_they_have_in_common() -> None:
+    assert processors_of(*[range(8)] * 4) == [(0, 1), (2, 3), (4, 5), (6, 7)]
+    assert processors_of(*[(0, 4, 1, 5)] * 2) == [(0, 4), (1, 5)]
+    share = share_processors(1, [(0, 4, 1, 5)] * 2)
+    assert (share.environment, share.each) == ({"MPINAS_PROCESSORS": "1,5"}, 2)
+
+
+@pytest.mark.parametrize(("processors", "workers"), [(7, 2), (7, 3), (64, 5), (5, 5)])
+def test_no_processor_is_left_out_or_given_twice(processors: int, workers: int) -> None:
+    shares = processors_of(*[range(processors)] * workers)
+    assert sorted(one for share in shares for one in share) == list(range(processors))
+    assert {len(share) for share in shares} <= {processors // workers, -(-processors // workers)}
+
+
+def test_processors_that_the_launcher_has_bound_are_kept() -> None:
+    inherited = [(0, 1), (2, 3), (8, 9, 10, 11), (8, 9, 10, 11)]
+    assert processors_of(*inherited) == [(0, 1), (2, 3), (8, 9), (10, 11)]
+    assert share_processors(0, inherited).environment == {}
+
+
+def test_a_worker_alone_is_not_pinned() -> None:
+    share = share_processors(0, [range(4)])
+    assert (share.processors, share.environment, share.each) == ((0, 1, 2, 3), {}, 4)
+
+
+def test_more_workers_than_processors_are_left_to_the_kernel() -> None:
+    for rank in range(3):
+        share = share_processors(rank, [(0, 1)] * 3)
+        assert (share.processors, share.environment, share.each) == ((0, 1), {}, 0)
 
 
 def test_counting_devices(tmp_path: Path) -> None:
