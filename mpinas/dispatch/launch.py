@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from mpinas.errors import LaunchFault, fault
 
 LAUNCHER_SIZES: tuple[tuple[str, str], ...] = (
-    ("OMPI_COMM_WORLD_SIZE", "Use the mpiexec of the MPI that mpi4py was built with"),
-    ("PMI_SIZE", "Use the mpiexec of the MPI that mpi4py was built with, or srun --mpi=pmi2"),
-    ("MV2_COMM_WORLD_SIZE", "Use the mpiexec of the MPI that mpi4py was built with"),
+    ("OMPI_COMM_WORLD_SIZE", "Use the mpiexec of the MPI that mpi4py has loaded"),
+    ("PMI_SIZE", "Use the mpiexec of the MPI that mpi4py has loaded, or srun --mpi=pmi2"),
+    ("MV2_COMM_WORLD_SIZE", "Use the mpiexec of the MPI that mpi4py has loaded"),
     ("JSM_NAMESPACE_SIZE", "Use an mpi4py that was built with the MPI of jsrun"),
     (
         "SLURM_STEP_NUM_TASKS",
@@ -32,6 +32,29 @@ ALLOCATION_SIZES: tuple[tuple[str, str], ...] = (
     ("LSB_DJOB_NUMPROC", "mpiexec or jsrun"),
 )
 """Number of processes that a job has room for; says nothing of who was started."""
+
+LAUNCHERS: tuple[tuple[str, str], ...] = (
+    ("OMPI_COMM_WORLD_SIZE", "mpiexec of Open MPI"),
+    ("MV2_COMM_WORLD_SIZE", "mpiexec of MVAPICH"),
+    ("HYDI_CONTROL_FD", "mpiexec of MPICH"),
+    ("MPI_LOCALNRANKS", "mpiexec of MPICH"),
+    ("JSM_NAMESPACE_SIZE", "jsrun"),
+    ("SLURM_STEP_NUM_TASKS", "srun"),
+    ("PMI_SIZE", "a launcher that speaks PMI"),
+)
+"""Variable -> who sets it, the surest first: an mpiexec starts its daemons by srun."""
+
+LAUNCHER_RANKS = (
+    "OMPI_COMM_WORLD_RANK",
+    "PMI_RANK",
+    "MV2_COMM_WORLD_RANK",
+    "PMIX_RANK",
+    "JSM_NAMESPACE_RANK",
+    "SLURM_PROCID",
+)
+"""Variables with the rank of a process as its launcher counts, the surest first."""
+
+MPICH_FAMILY = ("MPICH", "Intel(R) MPI", "MVAPICH")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +117,11 @@ def wants_mpi(environment: Mapping[str, str], *, local_workers_asked: bool = Fal
     raise LaunchFault(_fault(promise, "the job has room for several processes, this is one alone"))
 
 
-def check_world(environment: Mapping[str, str], world_size: int) -> None:
+def check_world(environment: Mapping[str, str], world_size: int, library: str = "") -> None:
     """Refuses a process that MPI believes to be alone although it is not.
+
+    Args:
+        library: name and version of the MPI library, for the message.
 
     Raises:
         LaunchFault: the cure is in it.
@@ -103,11 +129,52 @@ def check_world(environment: Mapping[str, str], world_size: int) -> None:
     promise = promised_world(environment)
     if world_size == 1 and promise.launched and promise.processes > 1:
         rule = f"the launcher started {promise.processes} processes, MPI sees one alone"
-        raise LaunchFault(_fault(promise, rule))
+        raise LaunchFault(_fault(promise, rule, library))
 
 
-def _fault(promise: Promise, rule: str) -> str:
-    return fault("MPI", rule, f"{promise.variable}={promise.processes}", cure=promise.cure)
+def check_family(environment: Mapping[str, str], version: str) -> None:
+    """Refuses what would end inside of MPI_Init: an MPICH that Open MPI's mpiexec has started.
+
+    The other way round each process believes to be alone, which :func:`check_world` finds.
+
+    Args:
+        version: what MPI_Get_library_version says. An MPICH that was configured with PMIx can be
+            started by Open MPI's mpiexec.
+
+    Raises:
+        LaunchFault: the cure is in it.
+    """
+    started_by_open_mpi = "OMPI_COMM_WORLD_SIZE" in environment and "PMI_SIZE" not in environment
+    is_mpich = any(name in version for name in MPICH_FAMILY)
+    if started_by_open_mpi and is_mpich and "pmix" not in version.lower():
+        rule = "the mpiexec of Open MPI cannot start processes of this MPI"
+        cure = LAUNCHER_SIZES[0][1]
+        size = environment["OMPI_COMM_WORLD_SIZE"]
+        found = f"OMPI_COMM_WORLD_SIZE={size}, library={library_name(version)}"
+        raise LaunchFault(fault("MPI", rule, found, cure=cure))
+
+
+def library_name(version: str) -> str:
+    """Name and version of an MPI library, of all that MPI_Get_library_version says."""
+    first = version.strip("\0 \n").split("\n")[0].split(",")[0]
+    return re.sub(r"\s+", " ", first.replace(" Version:", "")).strip()
+
+
+def launcher_name(environment: Mapping[str, str]) -> str:
+    """Who has started this process, for people; empty where nobody says so."""
+    return next((name for variable, name in LAUNCHERS if variable in environment), "")
+
+
+def launcher_rank(environment: Mapping[str, str]) -> int:
+    """The rank of this process as its launcher counts, whatever MPI believes; 0 if unknown."""
+    ranks = (_number(environment.get(name)) for name in LAUNCHER_RANKS)
+    return next((rank for rank in ranks if rank is not None), 0)
+
+
+def _fault(promise: Promise, rule: str, library: str = "") -> str:
+    found = f"{promise.variable}={promise.processes}"
+    found += f", library={library}" if library else ""
+    return fault("MPI", rule, found, cure=promise.cure)
 
 
 def _number(text: str | None) -> int | None:

@@ -16,9 +16,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from mpinas.dispatch.launch import check_world
+from mpinas.dispatch.launch import check_family, check_world, library_name
 from mpinas.dispatch.placement import place_all, processor_warnings
 from mpinas.dispatch.post import (
     LONGEST_SLEEP_S,
@@ -59,20 +59,50 @@ SHORTEST_GRACE_S = 5.0
 """For farewells: a worker needs a moment to end its child, whatever ``run.grace_s`` says."""
 
 
-def join(environment: Mapping[str, str]) -> World:
-    """Initialises MPI and finds this process's place. Collective: every rank calls it first.
+def load() -> Any:
+    """The module ``mpi4py.MPI``; MPI itself is not initialised yet.
 
     Raises:
-        LaunchFault: MPI believes to be alone and the environment says otherwise.
+        ImportError, RuntimeError: mpi4py or its MPI library cannot be loaded.
     """
     import mpi4py
 
     mpi4py.rc.recv_mprobe = False
-    mpi4py.rc.thread_level = "funneled"
+    mpi4py.rc.initialize = False
+    mpi4py.rc.finalize = True
     from mpi4py import MPI
 
+    return MPI
+
+
+def library_version() -> str:
+    """What the MPI library says of itself; needs no initialised MPI.
+
+    Raises:
+        ImportError, RuntimeError: as :func:`load`.
+    """
+    version: str = load().Get_library_version()
+    return version
+
+
+def join(environment: Mapping[str, str], *, insist: bool = True) -> World:
+    """Initialises MPI and finds this process's place. Collective: every rank calls it first.
+
+    Args:
+        insist: refuses a world that is not what the launcher promised.
+
+    Raises:
+        LaunchFault: MPI believes to be alone and the environment says otherwise, or MPI would end
+            the process while it is initialised.
+    """
+    MPI = load()
+    version = MPI.Get_library_version()
+    check_family(environment, version)
+    if not MPI.Is_initialized():
+        MPI.Init_thread(MPI.THREAD_FUNNELED)
     world = MPI.COMM_WORLD
-    check_world(environment, world.size)
+    if insist:
+        check_world(environment, world.size, library_name(version))
     peers = world.Split(color=min(world.rank, 1), key=world.rank)
     node = peers.Split_type(MPI.COMM_TYPE_SHARED, key=world.rank)
     leader = array.array("i", [world.rank])
@@ -120,8 +150,19 @@ def leave(world: World, unanswered: Sequence[int], exit_code: int) -> NoReturn:
             MPI's orderly end would wait for them for ever.
     """
     if unanswered:
+        logger.warning(_unanswered(unanswered))
         _abort(world, exit_code)
     sys.exit(exit_code)
+
+
+def _unanswered(ranks: Sequence[int]) -> str:
+    return fault(
+        "MPI",
+        "workers did not answer that the job is over, so it was aborted; all that they had done is "
+        "saved",
+        f"ranks={list(ranks)}",
+        cure="Where it happens again: raise run.grace_s, or look at the nodes of these ranks",
+    )
 
 
 def dismiss(world: World, grace_s: float) -> tuple[int, ...]:
@@ -270,7 +311,7 @@ class MpiExecutor:
                     hellos[rank] = from_json(Hello, message[1])
             if time.monotonic() > deadline or self._post.gone:
                 silent = [rank for rank in self._world.workers if rank not in hellos]
-                raise MpinasError(f"workers with these ranks do not answer: {silent}")
+                raise MpinasError(_silent(silent))
             time.sleep(SHORTEST_SLEEP_S)
         return dict(sorted(hellos.items()))
 
@@ -310,6 +351,17 @@ class MpiExecutor:
             WorkerLost(worker=member.worker, trial_id=member.trial_id, reason=reason)
         )
         member.trial_id = None
+
+
+def _silent(ranks: Sequence[int]) -> str:
+    return fault(
+        "MPI",
+        "workers do not say that they are there",
+        f"ranks={list(ranks)}",
+        cure="See on which nodes they are with 'python -m mpinas doctor' under the same launcher; "
+        "where messages are lost between nodes, try FI_PROVIDER=tcp (MPICH) or OMPI_MCA_pml=ob1 "
+        "(Open MPI)",
+    )
 
 
 def _is_free(member: _Member) -> bool:
