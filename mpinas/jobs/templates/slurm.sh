@@ -1,0 +1,39 @@
+#!/bin/bash
+#: launchers: srun --mpi=pmi2, mpiexec, mpirun, none
+#: submit: sbatch
+# The search {{name}} with {{workers}} workers. Submit it with: sbatch FILE
+# It ends with 0 done, 1 failed, 2 you must change something, 75 stopped early and saved; of 75 it
+# is submitted again, and goes on where it was.
+#SBATCH --job-name={{job_name}}
+#SBATCH --output={{name}}-%j.log
+#SBATCH --open-mode=append
+#SBATCH --nodes={{nodes}}
+#SBATCH --ntasks={{tasks}}
+#SBATCH --ntasks-per-node={{tasks_per_node}}
+{{cpus?}}#SBATCH --cpus-per-task={{cpus_per_worker}}
+{{gpu?}}#SBATCH --gres=gpu:{{gpus_per_node}}
+{{memory?}}#SBATCH --mem-per-cpu={{memory_per_cpu_mb}}M
+{{time?}}#SBATCH --time={{walltime}}
+#SBATCH --partition={{queue}}
+#SBATCH --account={{account}}
+{{warning?}}{{by_srun?}}#SBATCH --signal=USR1@{{signal_s}}
+{{warning?}}{{by_srun!}}#SBATCH --signal=B:USR1@{{signal_s}}
+{{requeue?}}#SBATCH --requeue
+#SBATCH {{directives}}
+
+{{include signals}}
+
+{{include environment}}
+
+program=({{program}})
+launch=({{launch}})
+{{placement?}}{{ranks_per_node?}}mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+{{placement?}}{{host_list?}}{{include host_list}}
+{{placement?}}{{host_file?}}{{include host_file}}
+
+{{include search}}
+
+{{requeue?}}if [ "$code" -eq 75 ]; then
+{{requeue?}}  scontrol requeue "$SLURM_JOB_ID" || echo "Not requeued: submit the job again to go on." >&2
+{{requeue?}}fi
+exit "$code"
