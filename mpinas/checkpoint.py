@@ -19,6 +19,7 @@ import io
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ import h5py
 import numpy as np
 
 from mpinas.evolution.innovation import HistoryRow
-from mpinas.files import USER_BLOCK_BYTES, fsync_directory, user_block
+from mpinas.files import USER_BLOCK_BYTES, fsync_directory, naming, user_block
 from mpinas.records import canonical_json, parse_json
 
 logger = logging.getLogger(__name__)
@@ -73,25 +74,28 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     file is there already.
 
     Raises:
-        OSError: it could not be written; the old state of the directory stands.
+        OSError: it could not be written; the old state of the directory stands. The file is named
+            in it.
     """
     parts = _parts(checkpoint)
     if path.exists() and _holds(path, parts):
         return
     content = _sealed(checkpoint.generation, parts)
     temporary = path.with_name(f".{path.name}.new")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if temporary.read_bytes() != content:
-            raise OSError(errno.EIO, "what was read back is not what was written", str(temporary))
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    fsync_directory(path.parent)
+    with naming(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            if temporary.read_bytes() != content:
+                raise OSError(errno.EIO, "what was read back is not what was written")
+            os.replace(temporary, path)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        fsync_directory(path.parent)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -115,25 +119,29 @@ def load_chain(start: Path, generation_file: Callable[[int], Path]) -> Checkpoin
     Returns:
         None if not even the starting populations can be read.
     """
-    newest = _load_or_warn(start)
+    newest = _load_or_warn(start, "no starting populations can be read")
     if newest is None:
         return None
     history = list(newest.history)
     while True:
-        following = _load_or_warn(generation_file(newest.generation + 1))
-        if following is None or following.history_start != len(history):
+        path = generation_file(newest.generation + 1)
+        following = _load_or_warn(path, "going on from the one before it")
+        if following is not None and following.history_start != len(history):
+            logger.warning("%s: does not continue the one before it, from which we go on", path)
+            following = None
+        if following is None:
             return replace(newest, history=tuple(history), history_start=0)
         history += following.history
         newest = following
 
 
-def _load_or_warn(path: Path) -> Checkpoint | None:
+def _load_or_warn(path: Path, otherwise: str) -> Checkpoint | None:
     if not path.exists():
         return None
     try:
         return load_checkpoint(path)
     except DamagedCheckpoint as error:
-        logger.warning("%s: going on from the one before it", error)
+        logger.warning("%s: %s", error, otherwise)
         return None
 
 

@@ -58,6 +58,10 @@ class NoWorkerLeft(MpinasError):
     """No worker is left that can run a trial: exit code 1."""
 
 
+class DiskFault(MpinasError):
+    """The disk of the run is full, read-only or failing: exit code 1. What is written stands."""
+
+
 def fault(where: str, rule: str, received: str = "", allowed: str = "", cure: str = "") -> str:
     """Puts the parts of a message into the project's one form.
 

@@ -11,9 +11,10 @@ import logging
 import os
 import re
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
-from mpinas.files import fsync_directory
+from mpinas.files import fsync_directory, naming
 from mpinas.records import TrialResult, from_json, to_json
 
 logger = logging.getLogger(__name__)
@@ -25,22 +26,25 @@ def append_result(path: Path, result: TrialResult) -> None:
     """Appends one result and returns when it is on disk.
 
     Raises:
-        OSError: the disk is full or gone; the journal is as it was.
+        OSError: the disk is full or gone; the journal is as it was, but for a torn last line where
+            not even that could be had. The journal is named in it.
     """
     payload = to_json(result)
     line = b'{"crc":"%08x","result":%s}\n' % (zlib.crc32(payload), payload)
     is_new = not path.exists()
-    with path.open("ab", buffering=0) as file:
-        before = file.tell()
-        try:
-            while line:
-                line = line[file.write(line) :]
-            os.fsync(file.fileno())
-        except OSError:
-            file.truncate(before)
-            raise
-    if is_new:
-        fsync_directory(path.parent)
+    with naming(path):
+        with path.open("ab", buffering=0) as file:
+            before = file.tell()
+            try:
+                while line:
+                    line = line[file.write(line) :]
+                os.fsync(file.fileno())
+            except OSError:
+                with suppress(OSError):
+                    file.truncate(before)
+                raise
+        if is_new:
+            fsync_directory(path.parent)
 
 
 def read_results(path: Path) -> list[TrialResult]:

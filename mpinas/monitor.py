@@ -1,4 +1,7 @@
-"""What ``show`` follows: the status file, the signs of life, and a log line per event."""
+"""What ``show`` follows: the status file, the signs of life, and a log line per event.
+
+That the status cannot be written ends no job: the journals are what counts.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,7 @@ class Monitor:
         self._running: dict[str, RunningTrial] = {}
         self._written_s = float("-inf")
         self._beaten_s = self._began_s
+        self._unsaved = False
 
     def submitted(self, spec: TrialSpec) -> None:
         """A trial has gone out."""
@@ -51,7 +55,13 @@ class Monitor:
             self._first_dispatch_s = time.monotonic()
 
     def take(self, event: Event) -> None:
-        """Notes and logs an event."""
+        """Notes and logs an event; looks first whether the directory is still this job's.
+
+        Raises:
+            RunDirectoryFault: another job has it, because this one was suspended for long; the
+                event must not be written down.
+        """
+        self._beat_if_due()
         if isinstance(event, Started):
             worker = event.worker
             self._running[event.trial_id] = RunningTrial(
@@ -75,27 +85,41 @@ class Monitor:
             )
 
     def write(self, *, now: bool = False) -> None:
-        """Writes the status file where it is time for it, and gives a sign of life."""
+        """Writes the status file where it is time for it, and gives a sign of life.
+
+        Raises:
+            RunDirectoryFault: another job has the directory.
+        """
+        self._beat_if_due()
+        time_s = time.monotonic()
+        if not now and time_s - self._written_s < WRITE_EVERY_S:
+            return
+        self._written_s = time_s
+        try:
+            save_status(self._directory, self._status(time_s))
+        except OSError as error:
+            if not self._unsaved:
+                logger.warning("%s cannot be written: %s", self._directory.status, error.strerror)
+            self._unsaved = True
+        else:
+            self._unsaved = False
+
+    def _beat_if_due(self) -> None:
         time_s = time.monotonic()
         if time_s - self._beaten_s >= self._owner.heartbeat_s:
             beat(self._directory, self._owner)
             self._beaten_s = time_s
-        if not now and time_s - self._written_s < WRITE_EVERY_S:
-            return
-        self._written_s = time_s
-        before = self._before
-        first_s = self._first_dispatch_s
+
+    def _status(self, time_s: float) -> Status:
+        before, first_s = self._before, self._first_dispatch_s
         on_duty_s = 0.0 if first_s is None else max(0.0, self._last_result_s - first_s)
-        save_status(
-            self._directory,
-            Status(
-                workers=self._workers,
-                wall_time_s=before.wall_time_s + time_s - self._began_s,
-                worker_time_s=before.worker_time_s + on_duty_s * self._workers,
-                busy_time_s=before.busy_time_s + self._busy_s,
-                updated_at=time.time(),
-                running=tuple(self._running.values()),
-            ),
+        return Status(
+            workers=self._workers,
+            wall_time_s=before.wall_time_s + time_s - self._began_s,
+            worker_time_s=before.worker_time_s + on_duty_s * self._workers,
+            busy_time_s=before.busy_time_s + self._busy_s,
+            updated_at=time.time(),
+            running=tuple(self._running.values()),
         )
 
     def _take_progress(self, event: Progress) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from mpinas.clock import Clock
@@ -17,11 +16,12 @@ from mpinas.errors import NoWorkerLeft
 from mpinas.monitor import Monitor
 from mpinas.records import Event, Finished, TrialSpec
 from mpinas.search import Search
+from mpinas.signals import StopRequest
 
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.2
-SHORTEST_GRACE_S = 2.0
+SHORTEST_GRACE_S = 1.0
 """Cancelled trials report within this; a result that was under way is worth it."""
 
 
@@ -30,15 +30,15 @@ class Pump:
     """Drives one search.
 
     Attributes:
-        stopping: whether a signal asked to stop; looked at before every dispatch.
-        grace_s: how long cancelled trials may take to end.
+        stopping: what signals asked for; looked at before every dispatch.
+        grace_s: how long cancelled trials and workers may take to end.
     """
 
     search: Search
     executor: Executor
     clock: Clock
     monitor: Monitor
-    stopping: Callable[[], bool]
+    stopping: StopRequest
     grace_s: float
 
     def run(self) -> bool:
@@ -81,10 +81,19 @@ class Pump:
         self.search.take(event)
 
     def _drain(self, out: dict[str, TrialSpec]) -> None:
-        """Cancels what is running; a result that was under way is still taken."""
-        logger.warning("stopping: %d running trials are cancelled", len(self.search.running))
+        """Cancels what is running and ends the workers, within one time of grace for both.
+
+        A result that was under way is still taken. Asked again, it waits for nothing: all results
+        that count are on disk.
+        """
+        cause = self.stopping.name or "the walltime is near"
+        logger.warning("%s: %d running trials are cancelled", cause, len(self.search.running))
         for trial in self.search.running:
             self.executor.cancel(trial)
         give_up_s = time.monotonic() + max(self.grace_s, SHORTEST_GRACE_S)
-        while self.search.running and time.monotonic() < give_up_s:
+        while self.search.running and time.monotonic() < give_up_s and not self.stopping.urgent():
             self._take_events(out, POLL_S)
+        if self.search.running:
+            logger.warning("not waited for: %s", ", ".join(self.search.running))
+        left_s = 0.0 if self.stopping.urgent() else give_up_s - time.monotonic()
+        self.executor.close(max(0.0, left_s))

@@ -5,17 +5,19 @@ This is what ``python -m mpinas run`` calls in the searching process.
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mpinas.clock import Clock
 from mpinas.config import RunConfig
 from mpinas.config_file import dump_config
-from mpinas.config_values import parse_walltime_s
 from mpinas.dispatch.base import Executor
+from mpinas.errors import DiskFault, fault
+from mpinas.mending import mend_directory
 from mpinas.monitor import Monitor
 from mpinas.opening import (
     RunOptions,
@@ -25,25 +27,39 @@ from mpinas.opening import (
     run_path,
     search_setting,
 )
-from mpinas.ownership import claim, release
+from mpinas.ownership import claim, release, watch_owner
 from mpinas.pump import Pump
 from mpinas.run_directory import RunDirectory, write_whole
 from mpinas.search import Search
+from mpinas.signals import StopRequest
 
 logger = logging.getLogger(__name__)
 
-RESERVED_SHARE = 0.1
-"""Of the walltime, for the end; ``run.grace_s`` where that is shorter."""
+DISK_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EFBIG,
+    errno.EIO,
+    errno.ESTALE,
+)
+"""What a disk does to a job, and no change of the input would mend."""
 
 
 def run_search(
-    config: RunConfig, options: RunOptions, executor: Executor, stopping: Callable[[], bool]
+    config: RunConfig,
+    options: RunOptions,
+    executor: Executor,
+    stopping: StopRequest,
+    clock: Clock,
 ) -> bool:
     """Starts a run or goes on with it, until it is done or has to stop.
 
     Args:
-        executor: with its workers ready; it stays the caller's to close.
-        stopping: whether the search was asked to stop, see ``signals.stop_signals``.
+        executor: with its workers ready; it is closed already where the search was stopped in
+            order, and else stays the caller's to close.
+        stopping: what signals asked for, see ``signals.stop_signals``.
+        clock: of this job.
 
     Returns:
         True when the search is done, False when it was stopped and can go on later.
@@ -51,19 +67,35 @@ def run_search(
     Raises:
         UserMustChange: nothing was started, nothing written.
         NoWorkerLeft: nobody is left to run a trial.
+        DiskFault: the disk takes nothing more.
     """
-    clock = _clock(config, time.monotonic())
     path = run_path(config, options)
+    with _telling_of_the_disk(path):
+        return _run_in(path, config, options, executor, stopping, clock)
+
+
+def _run_in(
+    path: Path,
+    config: RunConfig,
+    options: RunOptions,
+    executor: Executor,
+    stopping: StopRequest,
+    clock: Clock,
+) -> bool:
     check_directory(config, path, fresh=options.fresh)
+    dead = watch_owner(RunDirectory(path), stopping)
+    if stopping():
+        return False
     start_state = None
     if options.start_from is not None:
         begun = None if options.fresh else RunDirectory(path)
         start_state = load_start(config, options.start_from, begun)
     directory = open_directory(config, path, fresh=options.fresh)
-    owner = claim(directory, config.run.heartbeat_s)
+    owner = claim(directory, config.run.heartbeat_s, dead=dead)
     try:
         with _logging_to(directory.log):
             write_whole(directory.config, dump_config(config))
+            mend_directory(directory)
             search = Search(search_setting(config, directory), directory, start_state)
             if clock.deadline_s is not None:
                 clock.learn_from(search.past())
@@ -92,15 +124,21 @@ def _drive(pump: Pump, search: Search, monitor: Monitor) -> bool:
         monitor.write(now=True)
 
 
-def _clock(config: RunConfig, began_s: float) -> Clock:
-    if config.run.walltime is None:
-        return Clock(deadline_s=None, reserve_s=0.0, now_s=time.monotonic)
-    walltime_s = parse_walltime_s(config.run.walltime)
-    return Clock(
-        deadline_s=began_s + walltime_s,
-        reserve_s=min(config.run.grace_s, RESERVED_SHARE * walltime_s),
-        now_s=time.monotonic,
-    )
+@contextmanager
+def _telling_of_the_disk(path: Path) -> Iterator[None]:
+    """One line for a disk that takes nothing more, whatever was being written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        line = fault(
+            str(error.filename or path),
+            f"cannot be written or read: {error.strerror}",
+            allowed="All that is written stands",
+            cure="Mend the disk or make space; the same command goes on",
+        )
+        raise DiskFault(line) from error
 
 
 class _RunLog(logging.FileHandler):

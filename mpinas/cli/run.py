@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from mpinas.opening import RunOptions, read_config, run_path
 from mpinas.report.tables import duration
 from mpinas.session import run_search
 from mpinas.signals import let_signals_in, stop_signals
+from mpinas.walltime import job_clock
 
 DISMISSAL_GRACE_S = 10.0
 
@@ -65,6 +67,7 @@ def run(
 
     Under mpiexec or srun rank 0 searches and the other ranks train; alone, workers are local.
     """
+    began_s = time.monotonic()
     options = RunOptions(
         config=config,
         out=out,
@@ -72,7 +75,7 @@ def run(
         start_from=start_from,
         fresh=fresh,
     )
-    command = partial(_dry_run if dry else _search_here, options)
+    command = partial(_dry_run, options) if dry else partial(_search_here, options, began_s)
     if guarded(lambda: launch.wants_mpi(os.environ, local_workers_asked=workers is not None)):
         if workers is not None:
             click.echo(
@@ -91,14 +94,19 @@ def _with_options(overrides: Sequence[str], **options: Any) -> tuple[str, ...]:
 OpenExecutor = Callable[[RunConfig], Executor]
 
 
-def _search_here(options: RunOptions, open_executor: OpenExecutor) -> int:
-    """Runs the search in this process, with other ranks or local processes as workers."""
+def _search_here(options: RunOptions, began_s: float, open_executor: OpenExecutor) -> int:
+    """Runs the search in this process, with other ranks or local processes as workers.
+
+    Args:
+        began_s: when the job began (``time.monotonic``); a walltime is counted from it.
+    """
     _log_to_standard_error()
     with stop_signals() as stopping:
         config = read_config(options)
+        clock = job_clock(config.run, os.environ, began_s=began_s)
         executor = open_executor(config)
         try:
-            done = run_search(config, options, executor, stopping)
+            done = run_search(config, options, executor, stopping, clock)
         finally:
             executor.close()
         path = run_path(config, options)

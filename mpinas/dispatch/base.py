@@ -44,5 +44,9 @@ class Executor(Protocol):
     def cancel(self, trial_id: str) -> None:
         """Ends the trial's process. Unknown and finished trials are ignored."""
 
-    def close(self) -> None:
-        """Ends all processes. May be called twice; nothing may be submitted afterwards."""
+    def close(self, grace_s: float | None = None) -> None:
+        """Ends all processes. May be called twice; nothing may be submitted afterwards.
+
+        Args:
+            grace_s: how long workers may take to end; None for what the settings say.
+        """

@@ -73,7 +73,7 @@ class InlineExecutor:
                 ended = replace(outcome.interrupted(spec), worker=self._workers[rank])
                 self._cancelled.append(ended)
 
-    def close(self) -> None:
+    def close(self, grace_s: float | None = None) -> None:
         self._waiting.clear()
         self._cancelled.clear()
 

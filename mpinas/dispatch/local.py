@@ -91,7 +91,7 @@ class LocalExecutor:
             if slot.trial_id == trial_id:
                 slot.cancel()
 
-    def close(self) -> None:
+    def close(self, grace_s: float | None = None) -> None:
         for slot in self._slots:
             slot.close()
         self._slots.clear()

@@ -57,6 +57,8 @@ OUTPUT_S = 0.5
 jobs lost their last line without this)."""
 SHORTEST_GRACE_S = 5.0
 """For farewells: a worker needs a moment to end its child, whatever ``run.grace_s`` says."""
+QUICK_FAREWELL_S = 0.5
+"""For farewells where the grace time is over; who has said none by then is aborted."""
 
 
 def load() -> Any:
@@ -172,17 +174,17 @@ def dismiss(world: World, grace_s: float) -> tuple[int, ...]:
         Ranks that did not answer in time.
     """
     post = world.post_office()
-    farewells = _say_stop(post, world.workers, grace_s)
+    farewells = _say_stop(post, world.workers, max(grace_s, SHORTEST_GRACE_S))
     return tuple(rank for rank in world.workers if rank not in farewells)
 
 
-def _say_stop(post: PostOffice, ranks: Iterable[int], grace_s: float) -> dict[int, Farewell]:
+def _say_stop(post: PostOffice, ranks: Iterable[int], limit_s: float) -> dict[int, Farewell]:
     """Sends STOP and collects the last words; what else arrives is dropped."""
     left = {rank for rank in ranks if rank not in post.gone}
     for rank in left:
         post.send(rank, Kind.STOP, b"{}")
     farewells: dict[int, Farewell] = {}
-    deadline = time.monotonic() + max(grace_s, SHORTEST_GRACE_S)
+    deadline = time.monotonic() + limit_s
     while left and time.monotonic() < deadline:
         post.push()
         for rank in sorted(left):
@@ -268,11 +270,13 @@ class MpiExecutor:
             if member.trial_id == trial_id:
                 self._post.send(member.rank, Kind.CANCEL, to_json(Cancel(trial_id=trial_id)))
 
-    def close(self) -> None:
+    def close(self, grace_s: float | None = None) -> None:
         if self._closed:
             return
         self._closed = True
-        self.farewells = _say_stop(self._post, self._world.workers, self._grace_s)
+        limit_s = max(self._grace_s, SHORTEST_GRACE_S) if grace_s is None else grace_s
+        limit_s = max(limit_s, QUICK_FAREWELL_S)
+        self.farewells = _say_stop(self._post, self._world.workers, limit_s)
         self.unanswered = tuple(rank for rank in self._world.workers if rank not in self.farewells)
         self._members.clear()
         self._events.clear()
