@@ -59,6 +59,7 @@ and from its own package; not from its neighbours in a row."""
 TENSORFLOW_FILES = (
     "assembly/keras_model.py",
     "assembly/from_keras.py",
+    "doctor/tensorflow_probe.py",
     "morphnet/gates.py",
     "morphnet/optimizer.py",
     "morphnet/regularizer.py",
@@ -73,7 +74,7 @@ ANYWHERE: dict[str, tuple[str, ...]] = {
     "tensorflow": TENSORFLOW_FILES,
     "keras": TENSORFLOW_FILES,
     "mpi4py": ("dispatch/mpi.py",),
-    "h5py": ("checkpoint.py", "problems/*"),
+    "h5py": ("checkpoint.py", "doctor/storage_probe.py", "problems/*"),
     "pickle": (),
     "cPickle": (),
     "dill": (),

@@ -11,6 +11,7 @@ import click
 
 from mpinas import __version__
 from mpinas.cli.config import config_group
+from mpinas.cli.doctor import doctor
 from mpinas.cli.job import job
 from mpinas.cli.prepare import prepare_data
 from mpinas.cli.run import run
@@ -39,5 +40,5 @@ def main(context: click.Context) -> None:
         let_signals_in()
 
 
-for command in (run, show, prepare_data, shrink_model, job, config_group):
+for command in (run, show, prepare_data, shrink_model, job, doctor, config_group):
     main.add_command(command)

@@ -25,7 +25,8 @@ class Kind(enum.IntEnum):
 
     Workers send ``HELLO`` once, then ``STARTED``, ``PROGRESS`` and ``RESULT`` of each trial,
     ``UNFIT`` if they can run no more, and ``FAREWELL`` last. Rank 0 sends ``SETUP`` once, then
-    ``TASK`` and ``CANCEL``, and ``STOP`` last.
+    ``TASK`` and ``CANCEL``, and ``STOP`` last. ``REPORT`` is of ``roll_call``, both ways, in jobs
+    that run no trials.
     """
 
     HELLO = 1
@@ -38,6 +39,7 @@ class Kind(enum.IntEnum):
     UNFIT = 8
     STOP = 9
     FAREWELL = 10
+    REPORT = 11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
