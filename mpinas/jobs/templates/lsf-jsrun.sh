@@ -23,9 +23,7 @@ trap 'interrupted=1; note_signal' INT
 {{include environment}}
 
 # Rank 0 searches: it has no GPU and shares a core with the first worker.
-resources=$(mktemp) || exit 1
-trap 'rm -f "$resources"' EXIT
-cat >"$resources" <<'END'
+cat >"$scratch/resources" <<'END'
 cpu_index_using: logical
 overlapping_rs: allow
 oversubscribe_cpu: allow
@@ -34,7 +32,7 @@ END
 
 program=({{program}})
 program+=(--walltime {{walltime}})
-launch=({{launch}} --erf_input "$resources")
+launch=({{launch}} --erf_input "$scratch/resources")
 
 {{include search}}
 

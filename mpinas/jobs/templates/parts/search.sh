@@ -1,15 +1,20 @@
+# A signal at the wrong moment makes `wait` forget an exit code; it does not where the launcher runs
+# in the foreground.
+keep_launcher() {
+  trap : USR1 USR2 TERM INT
+  (trap '' USR2 && echo "$BASHPID" >"$scratch/launcher" && exec "${launch[@]}" "${program[@]}")
+  echo $? >"$scratch/code"
+}
+
 code=75 # of a job that was asked to end before its search began
 started=$SECONDS
 if [ $signals -eq 0 ]; then
   set -m # a process group of its own: what hits the shell's does not hit the launcher
-  (trap '' USR2 && exec "${launch[@]}" "${program[@]}") </dev/null &
-  launcher=$!
+  keep_launcher </dev/null &
+  keeper=$!
   set +m
 {{by_srun!}}  [ $signals -eq $passed ] || pass_on # it came before the shell knew whom to tell
-  seen=-1
-  while [ $seen -ne $signals ]; do # a signal ends `wait` before the launcher has ended
-    seen=$signals
-    wait "$launcher"
-    code=$?
-  done
+  while kill -0 "$keeper" 2>/dev/null; do wait "$keeper"; done
+  trap '' USR1 USR2 TERM INT
+  code=$(cat "$scratch/code") || code=1
 fi

@@ -1,0 +1,71 @@
+#!/bin/bash
+# The search cifar10 with 4 workers. Submit it with: bsub < FILE
+# It ends with 0 done, 1 failed, 2 you must change something, 75 stopped early and saved; of 75 it
+# is submitted again, and goes on where it was.
+#BSUB -J cifar10
+#BSUB -o cifar10-%J.log
+#BSUB -n 5
+#BSUB -R "span[ptile=5]"
+#BSUB -W 30
+#BSUB -r
+
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+
+# The shell has to outlive the signals that end a job early.
+signals=0
+keeper=""
+settle_s=10 # launcher and ranks have started by then; a signal before would kill them
+passed=0
+
+# USR1 is the one signal that all launchers hand on to their ranks; mpirun ends of TERM at once.
+pass_on() {
+  passed=$((passed + 1))
+  while [ $((SECONDS - started)) -lt $settle_s ]; do sleep 1; done
+  { read -r launcher <"$scratch/launcher" && kill -USR1 "$launcher"; } 2>/dev/null
+}
+
+note_signal() {
+  signals=$((signals + 1))
+  [ -z "$keeper" ] || pass_on
+}
+trap note_signal USR1 USR2 TERM INT
+interrupted=0 # by bkill, which begins with INT; at the walltime LSF sends USR2
+trap 'interrupted=1; note_signal' INT
+
+cd /home/ada/search || exit 2
+source /home/ada/venv/bin/activate || exit 2
+
+program=(python -m mpinas run /home/ada/search/cifar10.yaml --out /home/ada/search/runs/cifar10)
+program+=(--walltime 00:30:00)
+launch=(mpiexec --bind-to none -n 5)
+
+# A signal at the wrong moment makes `wait` forget an exit code; it does not where the launcher runs
+# in the foreground.
+keep_launcher() {
+  trap : USR1 USR2 TERM INT
+  (trap '' USR2 && echo "$BASHPID" >"$scratch/launcher" && exec "${launch[@]}" "${program[@]}")
+  echo $? >"$scratch/code"
+}
+
+code=75 # of a job that was asked to end before its search began
+started=$SECONDS
+if [ $signals -eq 0 ]; then
+  set -m # a process group of its own: what hits the shell's does not hit the launcher
+  keep_launcher </dev/null &
+  keeper=$!
+  set +m
+  [ $signals -eq $passed ] || pass_on # it came before the shell knew whom to tell
+  while kill -0 "$keeper" 2>/dev/null; do wait "$keeper"; done
+  trap '' USR1 USR2 TERM INT
+  code=$(cat "$scratch/code") || code=1
+fi
+
+if [ "$code" -eq 75 ] && [ $interrupted -eq 1 ]; then
+  echo "Killed, and saved: submit the job again to go on." >&2
+  exit 130
+fi
+if [ "$code" -eq 75 ]; then
+  brequeue "$LSB_JOBID" || echo "Not requeued: submit the job again to go on." >&2
+fi
+exit "$code"

@@ -1,0 +1,49 @@
+#!/bin/bash
+# The search cifar10 with 4 workers. Submit it with: sbatch FILE
+# It ends with 0 done, 1 failed, 2 you must change something, 75 stopped early and saved; of 75 it
+# is submitted again, and goes on where it was.
+#SBATCH --job-name=cifar10
+#SBATCH --output=cifar10-%j.log
+#SBATCH --open-mode=append
+#SBATCH --nodes=1
+#SBATCH --ntasks=5
+
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+
+# The shell has to outlive the signals that end a job early.
+signals=0
+keeper=""
+# The ranks get them from Slurm itself.
+note_signal() {
+  signals=$((signals + 1))
+}
+trap note_signal USR1 USR2 TERM INT
+
+cd /home/ada/search || exit 2
+source /home/ada/venv/bin/activate || exit 2
+
+program=(python -m mpinas run /home/ada/search/cifar10.yaml --out /home/ada/search/runs/cifar10)
+launch=(srun --mpi=pmi2 --ntasks=5 --cpus-per-task=1)
+
+# A signal at the wrong moment makes `wait` forget an exit code; it does not where the launcher runs
+# in the foreground.
+keep_launcher() {
+  trap : USR1 USR2 TERM INT
+  (trap '' USR2 && echo "$BASHPID" >"$scratch/launcher" && exec "${launch[@]}" "${program[@]}")
+  echo $? >"$scratch/code"
+}
+
+code=75 # of a job that was asked to end before its search began
+started=$SECONDS
+if [ $signals -eq 0 ]; then
+  set -m # a process group of its own: what hits the shell's does not hit the launcher
+  keep_launcher </dev/null &
+  keeper=$!
+  set +m
+  while kill -0 "$keeper" 2>/dev/null; do wait "$keeper"; done
+  trap '' USR1 USR2 TERM INT
+  code=$(cat "$scratch/code") || code=1
+fi
+
+exit "$code"

@@ -1,0 +1,78 @@
+#!/bin/bash
+# The search cifar10 with 12 workers. Submit it with: sbatch FILE
+# It ends with 0 done, 1 failed, 2 you must change something, 75 stopped early and saved; of 75 it
+# is submitted again, and goes on where it was.
+#SBATCH --job-name=cifar10
+#SBATCH --output=cifar10-%j.log
+#SBATCH --open-mode=append
+#SBATCH --nodes=3
+#SBATCH --ntasks-per-node=5
+#SBATCH --cpus-per-task=8
+#SBATCH --gres=gpu:4
+#SBATCH --time=08:00:00
+#SBATCH --signal=B:USR1@120
+#SBATCH --requeue
+
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+
+# The shell has to outlive the signals that end a job early.
+signals=0
+keeper=""
+settle_s=10 # launcher and ranks have started by then; a signal before would kill them
+passed=0
+
+# USR1 is the one signal that all launchers hand on to their ranks; mpirun ends of TERM at once.
+pass_on() {
+  passed=$((passed + 1))
+  while [ $((SECONDS - started)) -lt $settle_s ]; do sleep 1; done
+  { read -r launcher <"$scratch/launcher" && kill -USR1 "$launcher"; } 2>/dev/null
+}
+
+note_signal() {
+  signals=$((signals + 1))
+  [ -z "$keeper" ] || pass_on
+}
+trap note_signal USR1 USR2 TERM INT
+
+cd /home/ada/search || exit 2
+source /home/ada/venv/bin/activate || exit 2
+
+program=(python -m mpinas run /home/ada/search/cifar10.yaml --out /home/ada/search/runs/cifar10)
+launch=(mpirun --with-ft ulfm --bind-to none -n 13)
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+# How many ranks go where: the first node has rank 0 beside its workers.
+ranks=(5 4 4)
+hosts=""
+for node in "${!nodes[@]}"; do hosts+=${hosts:+,}${nodes[node]}:${ranks[node]}; done
+if [ ${#nodes[@]} -eq ${#ranks[@]} ]; then
+  launch+=(--host "$hosts")
+else
+  echo "${#ranks[@]} nodes were asked for, there are ${#nodes[@]}: the launcher places the ranks" >&2
+fi
+
+# A signal at the wrong moment makes `wait` forget an exit code; it does not where the launcher runs
+# in the foreground.
+keep_launcher() {
+  trap : USR1 USR2 TERM INT
+  (trap '' USR2 && echo "$BASHPID" >"$scratch/launcher" && exec "${launch[@]}" "${program[@]}")
+  echo $? >"$scratch/code"
+}
+
+code=75 # of a job that was asked to end before its search began
+started=$SECONDS
+if [ $signals -eq 0 ]; then
+  set -m # a process group of its own: what hits the shell's does not hit the launcher
+  keep_launcher </dev/null &
+  keeper=$!
+  set +m
+  [ $signals -eq $passed ] || pass_on # it came before the shell knew whom to tell
+  while kill -0 "$keeper" 2>/dev/null; do wait "$keeper"; done
+  trap '' USR1 USR2 TERM INT
+  code=$(cat "$scratch/code") || code=1
+fi
+
+if [ "$code" -eq 75 ]; then
+  scontrol requeue "$SLURM_JOB_ID" || echo "Not requeued: submit the job again to go on." >&2
+fi
+exit "$code"

@@ -1,0 +1,73 @@
+#!/bin/bash
+# The search cifar10 with 8 workers. Submit it with: sbatch FILE
+# It ends with 0 done, 1 failed, 2 you must change something, 75 stopped early and saved; of 75 it
+# is submitted again, and goes on where it was.
+#SBATCH --job-name=cifar10
+#SBATCH --output=cifar10-%j.log
+#SBATCH --open-mode=append
+#SBATCH --nodes=2
+#SBATCH --ntasks-per-node=5
+#SBATCH --cpus-per-task=8
+#SBATCH --gres=gpu:4
+#SBATCH --mem-per-cpu=2000M
+#SBATCH --time=08:00:00
+#SBATCH --partition=gpu
+#SBATCH --account=phys-42
+#SBATCH --signal=USR1@120
+#SBATCH --requeue
+#SBATCH --qos=high
+#SBATCH --mail-type=END
+
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+
+# The shell has to outlive the signals that end a job early.
+signals=0
+keeper=""
+# The ranks get them from Slurm itself.
+note_signal() {
+  signals=$((signals + 1))
+}
+trap note_signal USR1 USR2 TERM INT
+
+cd /home/ada/search || exit 2
+type module >/dev/null 2>&1 || . /etc/profile
+module load gcc/13 || exit 2
+module load cuda/12.4 || exit 2
+source /home/ada/venv/bin/activate || exit 2
+
+program=(python -m mpinas run /home/ada/search/cifar10.yaml --out /home/ada/search/runs/cifar10 --set tuner.generations=12 --set trial.precision=mixed_float16)
+launch=(srun --mpi=pmi2 --ntasks=9 --cpus-per-task=8)
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+# Which rank goes where: the first node has rank 0 beside its workers.
+ranks=(5 4)
+for node in "${!nodes[@]}"; do
+  for ((rank = 0; rank < ranks[node]; rank++)); do echo "${nodes[node]}"; done
+done >"$scratch/hosts"
+export SLURM_HOSTFILE=$scratch/hosts
+launch+=(--distribution=arbitrary)
+
+# A signal at the wrong moment makes `wait` forget an exit code; it does not where the launcher runs
+# in the foreground.
+keep_launcher() {
+  trap : USR1 USR2 TERM INT
+  (trap '' USR2 && echo "$BASHPID" >"$scratch/launcher" && exec "${launch[@]}" "${program[@]}")
+  echo $? >"$scratch/code"
+}
+
+code=75 # of a job that was asked to end before its search began
+started=$SECONDS
+if [ $signals -eq 0 ]; then
+  set -m # a process group of its own: what hits the shell's does not hit the launcher
+  keep_launcher </dev/null &
+  keeper=$!
+  set +m
+  while kill -0 "$keeper" 2>/dev/null; do wait "$keeper"; done
+  trap '' USR1 USR2 TERM INT
+  code=$(cat "$scratch/code") || code=1
+fi
+
+if [ "$code" -eq 75 ]; then
+  scontrol requeue "$SLURM_JOB_ID" || echo "Not requeued: submit the job again to go on." >&2
+fi
+exit "$code"

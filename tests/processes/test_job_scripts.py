@@ -1,0 +1,326 @@
+"""The shell of a batch script, run with launchers and schedulers that only pretend.
+
+The script is read from standard input, as ``bsub < script`` does, in a folder that is not its own.
+What the pretended programs are told stands in a record, a line each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from searching import config_of
+
+from mpinas.jobs.request import JobRequest
+from mpinas.jobs.script import job_script
+
+LIMIT_S = 30.0
+
+# Ends with $CODE when it got USR1 $SIGNALS times, or by itself after $LASTS seconds.
+LAUNCHER = """#!/bin/bash
+echo "started $(basename "$0") $*" >>"$RECORD"
+sleep "${DEAF:-0}"
+received=0
+note() {
+  echo "got $1" >>"$RECORD"
+  received=$((received + 1))
+  [ "$received" -lt "${SIGNALS:-1}" ] || exit "$CODE"
+}
+trap 'note USR1' USR1
+trap 'echo "got TERM" >>"$RECORD"; exit 143' TERM
+echo "ready $$" >>"$RECORD"
+end=$((SECONDS + ${LASTS:-20}))
+while [ $SECONDS -lt $end ]; do sleep 0.05; done
+exit "$CODE"
+"""
+SCHEDULER = """#!/bin/bash
+case "$*" in show*) printf 'n1\\nn2\\n'; exit ;; esac
+echo "$(basename "$0") $*" >>"$RECORD"
+exit "${REFUSED:-0}"
+"""
+BY_SLURM = {"scheduler": "slurm", "launcher": "mpiexec"}
+REQUEUED = "scontrol requeue 7"
+
+
+class Machine:
+    """A folder with pretended programs, and jobs in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.jobs: list[subprocess.Popen[str]] = []
+        (folder / "bin").mkdir()
+        (folder / "work").mkdir()
+        for name in ("mpiexec", "srun", "jsrun", "scontrol", "brequeue"):
+            program = folder / "bin" / name
+            program.write_text(SCHEDULER if name in ("scontrol", "brequeue") else LAUNCHER)
+            program.chmod(0o755)
+
+    def script(self, scheduler: str, settle_s: int = 0, **changes: object) -> str:
+        request = JobRequest(
+            config=self.folder / "search.yaml",
+            directory=self.folder / "work",
+            out=self.folder / "out",
+            **{"workers": 2, **changes},
+        )
+        text = job_script(scheduler, request, config_of(self.folder))
+        return text.replace("settle_s=10 ", f"settle_s={settle_s} ")
+
+    def start(self, text: str, **variables: object) -> subprocess.Popen[str]:
+        """Runs a script; ``CODE`` and the like tell the pretended programs what to do."""
+        environment = {
+            "PATH": f"{self.folder / 'bin'}:/usr/bin:/bin",
+            "RECORD": str(self.folder / "record"),
+            "SLURM_JOB_ID": "7",
+            "SLURM_JOB_NODELIST": "n[1-2]",
+            "LSB_JOBID": "8",
+            "LSB_MCPU_HOSTS": "h1 3 h2 3",
+            "CODE": "75",
+            **{name: str(value) for name, value in variables.items()},
+        }
+        (self.folder / "script").write_text(text)
+        with (self.folder / "script").open() as script:
+            job = subprocess.Popen(
+                ["bash"],
+                env=environment,
+                cwd="/",
+                stdin=script,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        self.jobs.append(job)
+        return job
+
+    def record(self) -> list[str]:
+        file = self.folder / "record"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def received(self) -> list[str]:
+        """Signals that reached the launcher."""
+        return [line.split()[1] for line in self.record() if line.startswith("got ")]
+
+    def requeued(self) -> list[str]:
+        return [line for line in self.record() if line.startswith(("scontrol", "brequeue"))]
+
+    def wait_for(self, beginning: str, count: int = 1) -> None:
+        deadline = time.monotonic() + LIMIT_S
+        while sum(line.startswith(beginning) for line in self.record()) < count:
+            assert time.monotonic() < deadline, (beginning, self.record())
+            time.sleep(0.02)
+
+    def launcher_pid(self) -> int:
+        return next(int(line.split()[1]) for line in self.record() if line.startswith("ready"))
+
+    def clean_up(self) -> None:
+        """Ends what is left; launchers have process groups of their own."""
+        for line in self.record():
+            if line.startswith("ready"):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(int(line.split()[1]), signal.SIGKILL)
+        for job in self.jobs:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(job.pid, signal.SIGKILL)
+            job.communicate()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    yield made
+    made.clean_up()
+
+
+def end(job: subprocess.Popen[str]) -> tuple[int, str]:
+    """The exit code and what was said."""
+    said = job.communicate(timeout=LIMIT_S)[1]
+    return job.returncode, said
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM])
+def test_a_signal_is_passed_on_once_as_usr1_and_the_job_requeued(
+    machine: Machine, number: signal.Signals
+) -> None:
+    job = machine.start(machine.script(**BY_SLURM))
+    machine.wait_for("ready")
+    job.send_signal(number)
+    assert end(job) == (75, "")
+    assert machine.received() == ["USR1"]
+    assert machine.requeued() == [REQUEUED]
+
+
+def test_a_second_signal_is_passed_on_too(machine: Machine) -> None:
+    job = machine.start(machine.script(**BY_SLURM), SIGNALS=2)
+    machine.wait_for("ready")
+    job.send_signal(signal.SIGUSR1)
+    machine.wait_for("got")
+    assert machine.requeued() == []
+    job.send_signal(signal.SIGTERM)
+    assert end(job)[0] == 75
+    assert machine.received() == ["USR1", "USR1"]
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 75, 137])
+def test_the_exit_code_of_the_launcher_is_that_of_the_job(machine: Machine, code: int) -> None:
+    assert end(machine.start(machine.script(**BY_SLURM), LASTS=0, CODE=code)) == (code, "")
+    assert machine.requeued() == ([REQUEUED] if code == 75 else [])
+
+
+def test_a_launcher_that_dies_of_a_signal(machine: Machine) -> None:
+    job = machine.start(machine.script(**BY_SLURM))
+    machine.wait_for("ready")
+    os.kill(machine.launcher_pid(), signal.SIGKILL)
+    assert end(job)[0] == 137
+    assert machine.requeued() == []
+
+
+def test_a_signal_before_the_launcher_is_started_starts_none(machine: Machine) -> None:
+    activate = machine.folder / "activate"
+    activate.write_text("kill -TERM $$\n")
+    job = machine.start(machine.script(**BY_SLURM, environment=activate))
+    assert end(job) == (75, "")
+    assert machine.record() == [REQUEUED]
+
+
+def test_a_signal_in_the_moment_of_the_start_is_not_lost(machine: Machine) -> None:
+    """It comes where the shell has started the launcher and does not know its number yet."""
+    text = machine.script(**BY_SLURM)
+    moment = "  keeper=$!\n"
+    assert text.count(moment) == 1
+    text = text.replace(moment, "  pid=$!; sleep 1; kill -TERM $$; true\n  keeper=$pid\n")
+    assert end(machine.start(text)) == (75, "")
+    assert machine.received() == ["USR1"]
+
+
+def test_a_launcher_that_is_not_ready_is_not_killed_by_the_signal(machine: Machine) -> None:
+    """USR1 ends a program that has not said yet what it does with it."""
+    job = machine.start(machine.script(**BY_SLURM, settle_s=3), DEAF=1)
+    machine.wait_for("started")
+    job.send_signal(signal.SIGUSR1)
+    assert end(job)[0] == 75
+    assert machine.received() == ["USR1"]
+
+
+def test_the_settling_time_is_there_for_users() -> None:
+    text = (Path(job_script.__code__.co_filename).parent / "templates/parts/signals.sh").read_text()
+    assert "settle_s=10 " in text
+
+
+@pytest.mark.parametrize("code", [0, 3, 75])
+def test_signals_at_the_moment_of_the_end_do_not_change_the_code(
+    machine: Machine, code: int
+) -> None:
+    job = machine.start(machine.script(**BY_SLURM), LASTS=2, SIGNALS=10**6, CODE=code)
+    machine.wait_for("ready")
+    while job.poll() is None:
+        job.send_signal(signal.SIGUSR1)
+        time.sleep(0.005)
+    assert end(job) == (code, "")
+
+
+def test_usr2_to_the_launcher_itself_does_not_kill_it(machine: Machine) -> None:
+    """LSF signals all processes of a job, and MPICH's mpiexec would die of it."""
+    job = machine.start(machine.script("lsf", without=("requeue",)))
+    machine.wait_for("ready")
+    os.kill(machine.launcher_pid(), signal.SIGUSR2)
+    job.send_signal(signal.SIGUSR2)
+    assert end(job)[0] == 75
+    assert machine.received() == ["USR1"]
+    assert machine.requeued() == ["brequeue 8"]
+
+
+def test_lsf_requeues_by_exit_code_unless_told_that_it_cannot(machine: Machine) -> None:
+    assert end(machine.start(machine.script("lsf"), LASTS=0)) == (75, "")
+    assert machine.requeued() == []
+    assert end(machine.start(machine.script("lsf", without=("requeue",)), LASTS=0)) == (75, "")
+    assert machine.requeued() == ["brequeue 8"]
+
+
+@pytest.mark.parametrize("scheduler", ["lsf", "lsf-jsrun"])
+def test_a_job_that_bkill_ends_is_saved_and_stays_ended(machine: Machine, scheduler: str) -> None:
+    job = machine.start(machine.script(scheduler, without=("requeue",)))
+    machine.wait_for("ready")
+    job.send_signal(signal.SIGINT)
+    code, said = end(job)
+    assert (code, machine.received(), machine.requeued()) == (130, ["USR1"], [])
+    assert "submit the job again" in said
+
+
+def test_under_srun_the_shell_only_outlives_the_signal(machine: Machine) -> None:
+    """Slurm has given it to the ranks; a second one would end them at once."""
+    job = machine.start(machine.script("slurm"), LASTS=3)
+    machine.wait_for("ready")
+    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM):
+        job.send_signal(number)
+        time.sleep(0.1)
+    assert end(job)[0] == 75
+    assert machine.received() == []
+    assert machine.requeued() == [REQUEUED]
+
+
+def test_a_job_that_cannot_be_requeued_says_what_to_do(machine: Machine) -> None:
+    code, said = end(machine.start(machine.script(**BY_SLURM), LASTS=0, REFUSED=1))
+    assert (code, said) == (75, "Not requeued: submit the job again to go on.\n")
+
+
+def test_hosts_and_ranks_of_each_launcher(machine: Machine) -> None:
+    gpus = {"workers": None, "gpus_per_node": 2, "nodes": 2}
+    for scheduler in ("slurm", "lsf"):
+        text = machine.script(scheduler, launcher="mpiexec", **gpus)
+        assert end(machine.start(text, LASTS=0, CODE=0)) == (0, "")
+    starts = [line for line in machine.record() if line.startswith("started")]
+    for line, hosts in zip(starts, ("n1:3,n2:2", "h1:3,h2:2"), strict=True):
+        assert line.startswith(f"started mpiexec --bind-to none -n 5 --host {hosts} python -m")
+
+
+def test_fewer_hosts_than_asked_for_leave_the_placing_to_the_launcher(machine: Machine) -> None:
+    text = machine.script("lsf", workers=4, nodes=2)
+    code, said = end(machine.start(text, LASTS=0, CODE=0, LSB_MCPU_HOSTS="h1 6"))
+    assert (code, "there are 1" in said) == (0, True)
+    assert "--host" not in machine.record()[0]
+
+
+def test_srun_places_by_a_file_that_is_gone_afterwards(machine: Machine) -> None:
+    srun = machine.folder / "bin/srun"
+    srun.write_text('#!/bin/bash\ncat "$SLURM_HOSTFILE" >"$RECORD"\necho "$SLURM_HOSTFILE"\n')
+    gpus = {"workers": None, "gpus_per_node": 2, "nodes": 2}
+    job = machine.start(machine.script("slurm", **gpus), TMPDIR=machine.folder)
+    file = job.communicate(timeout=LIMIT_S)[0].strip()
+    assert machine.record() == ["n1", "n1", "n1", "n2", "n2"]
+    assert Path(file).parents[1] == machine.folder
+    assert not Path(file).parent.exists()
+
+
+def test_jsrun_reads_the_resource_file(machine: Machine) -> None:
+    jsrun = machine.folder / "bin/jsrun"
+    jsrun.write_text('#!/bin/bash\n[ "$1" = --erf_input ] && cat "$2" >"$RECORD"\n')
+    text = machine.script("lsf-jsrun", workers=None, gpus_per_node=1, nodes=2)
+    assert end(machine.start(text)) == (0, "")
+    assert machine.record()[-3:] == [
+        "rank: 0: { host: 1; cpu: {0-3} }",
+        "rank: 1: { host: 1; cpu: {0-3}; gpu: {0} }",
+        "rank: 2: { host: 2; cpu: {0-3}; gpu: {0} }",
+    ]
+
+
+def test_a_job_without_a_launcher(machine: Machine) -> None:
+    (machine.folder / "bin/mpiexec").rename(machine.folder / "bin/python")
+    job = machine.start(machine.script("local", launcher="none"))
+    machine.wait_for("ready")
+    job.send_signal(signal.SIGINT)
+    code, said = end(job)
+    assert (code, said) == (75, "Stopped early and saved: run this script again to go on.\n")
+    assert machine.record()[0].endswith(f"--out {machine.folder}/out --workers 2")
+    assert machine.received() == ["USR1"]
+
+
+def test_a_folder_that_is_gone_is_an_error(machine: Machine) -> None:
+    (machine.folder / "work").rmdir()
+    assert end(machine.start(machine.script("local")))[0] == 2
+    assert machine.record() == []
