@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
-_MARKS_OF_FOLDERS = {"mpi": "mpi", "keras": "keras", "soak": "soak"}
+_MARKS_OF_FOLDERS = {"mpi": "mpi", "keras": "keras", "slurm": "slurm", "soak": "soak"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--soak", action="store_true", help="run the whole soak, not only its seeded sample"
+    )
+    parser.addoption(
+        "--require-slurm", action="store_true", help="tests on a real Slurm fail rather than skip"
     )
     parser.addoption(
         "--update-golden", action="store_true", help="write the committed files that tests compare"

@@ -6,10 +6,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/../jobs/lib/environment.sh"
 
 usage() {
   cat <<EOF
-bash $0 [--fresh] [arguments of pytest]
+bash $0 [--fresh] [--require-slurm] [arguments of pytest]
 
   --fresh          new environments in a temporary folder, removed at the end
   --soak           the whole soak, not only its seeded sample
+  --require-slurm  the tests on a real Slurm fail where they would be skipped; what they need is
+                   installed by tests/slurm/install.sh
   -k NAME, -x ...  whatever pytest takes; it goes to both runs
 
 The suite runs whole under MPICH (.venv), then what differs by MPI under Open MPI (.venv-openmpi).
@@ -18,11 +20,13 @@ EOF
 }
 
 fresh=""
+slurm=()
 arguments=()
 for argument in "$@"; do
   case $argument in
     -h | --help) usage && exit 0 ;;
     --fresh) fresh=yes ;;
+    --require-slurm) slurm=(--require-slurm) ;;
     *) arguments+=("$argument") ;;
   esac
 done
@@ -86,11 +90,12 @@ record "environments" $SECONDS 0
 phase "ruff check" ruff check .
 phase "ruff format" ruff format --check .
 phase "mypy" mypy
-suite mpich "$mpich"
+suite mpich "$mpich" ${slurm[@]+"${slurm[@]}"}
 suite openmpi "$openmpi" -m mpi
 
 printf '\n== summary\n'
 printf '%s\n' "${table[@]}"
+grep -h '^Slurm: ' "$scratch/mpich.log"
 for mpi in mpich openmpi; do
   printf '\npytest, %s:\n' "$mpi"
   awk '/^=+ short test summary info =+$/ { kept = ""; found = 1 }
