@@ -310,8 +310,11 @@ class RunSettings(Section):
     trials_per_process: Literal[1] = Field(
         default=1, description="every trial has a process of its own"
     )
-    fault_tolerance: Literal["none"] = Field(
-        default="none", description="of MPI: a rank that dies ends the job, which can go on later"
+    fault_tolerance: Literal["none", "ulfm"] = Field(
+        default="none",
+        description="of MPI. none: a rank that dies ends the job, which can go on later; ulfm: a "
+        "worker that dies costs its trial, which is run again; for `mpiexec --with-ft ulfm` of "
+        "Open MPI",
     )
     walltime: str | None = Field(
         default=None,

@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 
 from mpinas.cli.common import EXIT_DONE, EXIT_USER_MUST_CHANGE, guarded
-from mpinas.dispatch import launch, mpi
+from mpinas.dispatch import ending, launch, mpi
 from mpinas.dispatch.post import World
 from mpinas.dispatch.settings import WorkerSettings, worker_settings
 from mpinas.doctor.children import one_line
@@ -68,12 +68,12 @@ def doctor(
     wish = guarded(lambda: _wish(config, overrides, out, workers, limit_s))
     start = _start()
     if start.world is not None:
-        mpi.abort_on_error(start.world)
+        ending.abort_on_error(start.world)
         if start.world.rank > 0:
             heard = answer(start.world, os.environ, limit_s)
-            sys.exit(EXIT_DONE if heard else EXIT_USER_MUST_CHANGE)
+            ending.leave_as_worker(start.world, EXIT_DONE if heard else EXIT_USER_MUST_CHANGE)
         report = examine_job(start.world, start.launch, wish)
-        mpi.leave(start.world, report.unanswered, _show(report, as_json=as_json))
+        ending.leave(start.world, report.unanswered, _show(report, as_json=as_json))
     if launch.launcher_rank(os.environ) > 0:
         # One of many that believe to be alone. The first of them tells; where another ended with
         # an error, mpiexec would kill it before it has.

@@ -19,7 +19,7 @@ import click
 
 from mpinas.cli.common import EXIT_DONE, EXIT_STOPPED, exit_code, guarded
 from mpinas.config import RunConfig
-from mpinas.dispatch import launch, mpi
+from mpinas.dispatch import ending, launch, mpi
 from mpinas.dispatch.base import Executor
 from mpinas.dispatch.local import LocalExecutor
 from mpinas.dispatch.mpi import MpiExecutor
@@ -152,21 +152,22 @@ def _local_executor(config: RunConfig) -> Executor:
 def _join_and(command: Callable[[OpenExecutor], int]) -> NoReturn:
     """Takes this process's part in an MPI job; never returns."""
     world = guarded(lambda: mpi.join(os.environ))
-    mpi.abort_on_error(world)
+    ending.abort_on_error(world)
     if world.rank > 0:
         ignore_signals()
         let_signals_in()
         serve(world)
-        sys.exit(EXIT_DONE)
+        ending.leave_as_worker(world, EXIT_DONE)
     opened: list[MpiExecutor] = []
 
     def open_executor(config: RunConfig) -> Executor:
+        ending.check_tolerance(world, config.run.fault_tolerance)
         opened.append(MpiExecutor(world, worker_settings(config.trial, config.run)))
         return opened[0]
 
     code = exit_code(lambda: command(open_executor))
-    unanswered = opened[0].unanswered if opened else mpi.dismiss(world, DISMISSAL_GRACE_S)
-    mpi.leave(world, unanswered, code)
+    unanswered = opened[0].unanswered if opened else ending.dismiss(world, DISMISSAL_GRACE_S)
+    ending.leave(world, unanswered, code)
 
 
 def _log_to_standard_error() -> None:

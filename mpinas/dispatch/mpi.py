@@ -8,16 +8,22 @@ collective after the start. No MPI process forks or imports TensorFlow.
 from __future__ import annotations
 
 import array
+import faulthandler
 import logging
-import sys
 import time
-import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, NoReturn
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
+from mpinas.dispatch.ending import (
+    SHORTEST_GRACE_S,
+    kill_deaf,
+    missing,
+    say_stop,
+    tolerates_losses,
+    vanish,
+)
 from mpinas.dispatch.launch import check_family, check_world, library_name
 from mpinas.dispatch.placement import place_all, processor_warnings
 from mpinas.dispatch.post import (
@@ -28,14 +34,13 @@ from mpinas.dispatch.post import (
     Farewell,
     Hello,
     Kind,
-    PostOffice,
     Setup,
     Unfit,
     World,
 )
 from mpinas.dispatch.settings import WorkerSettings
 from mpinas.dispatch.standing import Standing
-from mpinas.errors import LaunchFault, MpinasError, fault
+from mpinas.errors import LaunchFault, MpinasError, NoWorkerLeft, fault
 from mpinas.records import (
     Event,
     Finished,
@@ -52,11 +57,8 @@ logger = logging.getLogger(__name__)
 
 SLEEP_PER_SWEEP = 10.0
 HELLO_LIMIT_S = 300.0
-OUTPUT_S = 0.5
-"""Between the last line and an abort: MPICH's launcher drops what it has not yet passed on (2 of 81
-jobs lost their last line without this)."""
-SHORTEST_GRACE_S = 5.0
-"""For farewells: a worker needs a moment to end its child, whatever ``run.grace_s`` says."""
+INIT_LIMIT_S = 300.0
+"""For MPI_Init where a rank may die before it: the others would wait for it for ever."""
 QUICK_FAREWELL_S = 0.5
 """For farewells where the grace time is over; who has said none by then is aborted."""
 
@@ -100,100 +102,46 @@ def join(environment: Mapping[str, str], *, insist: bool = True) -> World:
     MPI = load()
     version = MPI.Get_library_version()
     check_family(environment, version)
+    tolerant = tolerates_losses(environment, version)
+    if tolerant:
+        faulthandler.dump_traceback_later(INIT_LIMIT_S, exit=True)
     if not MPI.Is_initialized():
         MPI.Init_thread(MPI.THREAD_FUNNELED)
     world = MPI.COMM_WORLD
     if insist:
         check_world(environment, world.size, library_name(version))
-    peers = world.Split(color=min(world.rank, 1), key=world.rank)
-    node = peers.Split_type(MPI.COMM_TYPE_SHARED, key=world.rank)
-    leader = array.array("i", [world.rank])
-    node.Bcast([leader, MPI.INT], root=0)
-    place = World(
-        mpi=MPI,
-        rank=world.rank,
-        size=world.size,
-        node=leader[0],
-        local_rank=node.rank,
-        local_size=node.size,
-    )
-    node.Free()
-    peers.Free()
+    place = _place(MPI, fault_tolerant=tolerant)
+    if tolerant:
+        faulthandler.cancel_dump_traceback_later()
     return place
 
 
-def abort_on_error(world: World) -> None:
-    """Has an uncaught exception end the whole job, with its traceback and exit code 1.
-
-    Without this the other ranks would wait for a dead one until the walltime.
-    """
-
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        sys.stderr.write(f"rank {world.rank} of {world.size} fails:\n")
-        traceback.print_exception(kind, error, trace)
-        _abort(world, 1)
-
-    sys.excepthook = hook
-
-
-def _abort(world: World, exit_code: int) -> None:
-    """Ends every rank at once, after what was printed is through."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    time.sleep(OUTPUT_S)
-    world.mpi.COMM_WORLD.Abort(exit_code)
-
-
-def leave(world: World, unanswered: Sequence[int], exit_code: int) -> NoReturn:
-    """Ends rank 0, and with it the job. The last thing to be called there.
-
-    Args:
-        unanswered: workers that :meth:`MpiExecutor.close` or :func:`dismiss` got no answer from;
-            MPI's orderly end would wait for them for ever.
-    """
-    if unanswered:
-        logger.warning(_unanswered(unanswered))
-        _abort(world, exit_code)
-    sys.exit(exit_code)
-
-
-def _unanswered(ranks: Sequence[int]) -> str:
-    return fault(
-        "MPI",
-        "workers did not answer that the job is over, so it was aborted; all that they had done is "
-        "saved",
-        f"ranks={list(ranks)}",
-        cure="Where it happens again: raise run.grace_s, or look at the nodes of these ranks",
+def _place(mpi: Any, *, fault_tolerant: bool) -> World:
+    """This process in the world. Where a neighbour dies meanwhile, a worker leaves with it."""
+    world = mpi.COMM_WORLD
+    place = World(
+        mpi=mpi,
+        rank=world.rank,
+        size=world.size,
+        node=world.rank,
+        local_rank=0,
+        local_size=1,
+        fault_tolerant=fault_tolerant,
     )
-
-
-def dismiss(world: World, grace_s: float) -> tuple[int, ...]:
-    """Sends all workers home where no executor was made; for rank 0.
-
-    Returns:
-        Ranks that did not answer in time.
-    """
-    post = world.post_office()
-    farewells = _say_stop(post, world.workers, max(grace_s, SHORTEST_GRACE_S))
-    return tuple(rank for rank in world.workers if rank not in farewells)
-
-
-def _say_stop(post: PostOffice, ranks: Iterable[int], limit_s: float) -> dict[int, Farewell]:
-    """Sends STOP and collects the last words; what else arrives is dropped."""
-    left = {rank for rank in ranks if rank not in post.gone}
-    for rank in left:
-        post.send(rank, Kind.STOP, b"{}")
-    farewells: dict[int, Farewell] = {}
-    deadline = time.monotonic() + limit_s
-    while left and time.monotonic() < deadline:
-        post.push()
-        for rank in sorted(left):
-            message = post.receive(rank)
-            if message is not None and message[0] is Kind.FAREWELL:
-                farewells[rank] = from_json(Farewell, message[1])
-        left -= farewells.keys() | post.gone.keys()
-        time.sleep(SHORTEST_SLEEP_S)
-    return farewells
+    try:
+        peers = world.Split(color=min(world.rank, 1), key=world.rank)
+        node = peers.Split_type(mpi.COMM_TYPE_SHARED, key=world.rank)
+        leader = array.array("i", [world.rank])
+        node.Bcast([leader, mpi.INT], root=0)
+        place = replace(place, node=leader[0], local_rank=node.rank, local_size=node.size)
+        node.Free()
+        peers.Free()
+    except mpi.Exception:
+        if not fault_tolerant:
+            raise
+        if world.rank > 0:
+            vanish(place)
+    return place
 
 
 @dataclass(slots=True, kw_only=True)
@@ -216,11 +164,12 @@ class MpiExecutor:
 
     Attributes:
         farewells: last words of the workers by rank, after :meth:`close`.
-        unanswered: ranks that said none; see :func:`leave`.
+        unanswered: ranks that said none and may live; see ``ending.leave``.
 
     Raises:
-        LaunchFault: there is no worker, or not enough devices; call :func:`dismiss` then.
+        LaunchFault: there is no worker, or not enough devices; call ``ending.dismiss`` then.
         MpinasError: a worker does not say hello.
+        NoWorkerLeft: all have died meanwhile.
     """
 
     def __init__(self, world: World, settings: WorkerSettings) -> None:
@@ -276,8 +225,12 @@ class MpiExecutor:
         self._closed = True
         limit_s = max(self._grace_s, SHORTEST_GRACE_S) if grace_s is None else grace_s
         limit_s = max(limit_s, QUICK_FAREWELL_S)
-        self.farewells = _say_stop(self._post, self._world.workers, limit_s)
-        self.unanswered = tuple(rank for rank in self._world.workers if rank not in self.farewells)
+        self.farewells = say_stop(self._post, self._world.workers, limit_s)
+        self.unanswered = missing(self._world, self._post, self.farewells)
+        if self._world.fault_tolerant:
+            processes = self.process_ids()
+            deaf = {rank: processes.get(rank) for rank in self.unanswered}
+            self.unanswered = kill_deaf(deaf)
         self._members.clear()
         self._events.clear()
 
@@ -306,18 +259,30 @@ class MpiExecutor:
             self._post.send(rank, Kind.SETUP, to_json(setup))
 
     def _collect_hellos(self) -> dict[int, Hello]:
+        """All that say hello; of those that cannot any more there is an event."""
         hellos: dict[int, Hello] = {}
         deadline = time.monotonic() + HELLO_LIMIT_S
-        while len(hellos) < len(self._world.workers):
-            for rank in self._world.workers:
-                message = self._post.receive(rank) if rank not in hellos else None
+        while silent := self._silent(hellos):
+            for rank in silent:
+                message = self._post.receive(rank)
                 if message is not None:
                     hellos[rank] = from_json(Hello, message[1])
-            if time.monotonic() > deadline or self._post.gone:
-                silent = [rank for rank in self._world.workers if rank not in hellos]
-                raise MpinasError(_silent(silent))
+            lost = bool(self._post.gone) and not self._world.fault_tolerant
+            if lost or time.monotonic() > deadline:
+                raise MpinasError(_silence(self._silent(hellos)))
             time.sleep(SHORTEST_SLEEP_S)
-        return dict(sorted(hellos.items()))
+        for rank in sorted(self._post.gone.keys() - hellos.keys()):
+            worker = Worker(host="unknown host", rank=rank, device="none")
+            reason = "its process died before its first message"
+            self._events.append(WorkerLost(worker=worker, trial_id=None, reason=reason))
+        if not hellos:
+            raise NoWorkerLeft("no worker is left: all died before their first message")
+        return _numbered_anew(hellos)
+
+    def _silent(self, hellos: Mapping[int, Hello]) -> list[int]:
+        """Ranks that may still say hello."""
+        gone = self._post.gone if self._world.fault_tolerant else ()
+        return [rank for rank in self._world.workers if rank not in hellos and rank not in gone]
 
     def _sweep(self) -> None:
         """Reads all messages that are there."""
@@ -326,7 +291,7 @@ class MpiExecutor:
             while (message := self._post.receive(member.rank)) is not None:
                 self._take(member, *message)
             if member.fit and member.rank in self._post.gone:
-                self._lose(member, f"MPI lost it: {self._post.gone[member.rank]}")
+                self._lose(member, f"its process died ({self._post.gone[member.rank]})")
 
     def _take(self, member: _Member, kind: Kind, text: bytes) -> None:
         if kind is Kind.STARTED:
@@ -357,7 +322,17 @@ class MpiExecutor:
         member.trial_id = None
 
 
-def _silent(ranks: Sequence[int]) -> str:
+def _numbered_anew(hellos: Mapping[int, Hello]) -> dict[int, Hello]:
+    """The workers by rank, with local ranks that leave out those of a node that are lost."""
+    numbered: dict[int, Hello] = {}
+    for rank, hello in sorted(hellos.items()):
+        node = sorted(one.local_rank for one in hellos.values() if one.node == hello.node)
+        local_rank = node.index(hello.local_rank)
+        numbered[rank] = replace(hello, local_rank=local_rank, local_size=len(node))
+    return numbered
+
+
+def _silence(ranks: Sequence[int]) -> str:
     return fault(
         "MPI",
         "workers do not say that they are there",

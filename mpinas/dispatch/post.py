@@ -25,8 +25,9 @@ class Kind(enum.IntEnum):
 
     Workers send ``HELLO`` once, then ``STARTED``, ``PROGRESS`` and ``RESULT`` of each trial,
     ``UNFIT`` if they can run no more, and ``FAREWELL`` last. Rank 0 sends ``SETUP`` once, then
-    ``TASK`` and ``CANCEL``, and ``STOP`` last. ``REPORT`` is of ``roll_call``, both ways, in jobs
-    that run no trials.
+    ``TASK`` and ``CANCEL``, and ``STOP`` last; a second ``STOP`` where a worker that leaves is a
+    lost one to MPI, so that its farewell must have been read before. ``REPORT`` is of
+    ``roll_call``, both ways, in jobs that run no trials.
     """
 
     HELLO = 1
@@ -208,6 +209,7 @@ class World:
         mpi: the module ``mpi4py.MPI``.
         node: rank of the first worker on the same node; rank 0 is no worker.
         local_rank, local_size: among the workers of the node.
+        fault_tolerant: the job outlives its workers; see ``ending.py``.
     """
 
     mpi: Any
@@ -216,6 +218,7 @@ class World:
     node: int
     local_rank: int
     local_size: int
+    fault_tolerant: bool = False
 
     def post_office(self) -> PostOffice:
         """A new way to send and receive; one at a time."""

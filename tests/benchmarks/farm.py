@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import mpi_launcher
 from handmade import fake_spec, farm
 
-from mpinas.dispatch.mpi import MpiExecutor, abort_on_error, join, leave
+from mpinas.dispatch.ending import abort_on_error, leave, leave_as_worker
+from mpinas.dispatch.mpi import MpiExecutor, join
 from mpinas.dispatch.servant import ignore_signals, serve
 from mpinas.dispatch.settings import WorkerSettings
 from mpinas.records import Finished
@@ -102,7 +103,7 @@ def inside() -> None:
     if world.rank > 0:
         ignore_signals()
         serve(world)
-        return
+        leave_as_worker(world, 0)
     executor = MpiExecutor(world, WorkerSettings(runner="fake", gpus=0))
     measure_waiting(executor)
     measure_rate(executor)

@@ -25,7 +25,8 @@ from executor_contract import (
 )
 from handmade import ODD_PROGRAM, fake_spec, farm, farm_again
 
-from mpinas.dispatch.mpi import MpiExecutor, World, abort_on_error, dismiss, join, leave
+from mpinas.dispatch.ending import abort_on_error, dismiss, leave, leave_as_worker
+from mpinas.dispatch.mpi import MpiExecutor, World, join
 from mpinas.dispatch.servant import ignore_signals, serve
 from mpinas.dispatch.settings import WorkerSettings
 from mpinas.errors import LaunchFault
@@ -238,7 +239,7 @@ def main() -> int:
     if world.rank == options.get("failing_rank"):
         raise ValueError(f"rank {world.rank} fails on purpose")
     serve(world)
-    return 0
+    leave_as_worker(world, 0)
 
 
 if __name__ == "__main__":

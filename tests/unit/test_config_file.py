@@ -412,7 +412,7 @@ def test_a_path_that_no_line_can_show_or_no_home_has_is_refused(tmp_path, path):
         ("trial.learning_rate=null", ["a range", "a list", "a single value"]),
         ("trial.learning_rate={min: 1, max: 10000000}", ["steps", "max=10000000"]),
         ("run.trials_per_process=2", ["run.trials_per_process", "=2", "Allowed: 1."]),
-        ("run.fault_tolerance=ulfm", ["run.fault_tolerance", "'ulfm'", "Allowed: 'none'."]),
+        ("run.fault_tolerance=all", ["run.fault_tolerance", "'all'", "Allowed: 'none' or 'ulfm'."]),
         ("problem.name='a\n\nb'", ["problem.name", "unknown problem"]),
     ],
 )

@@ -183,7 +183,7 @@ BAD = [
     "run.workers=0",
     "run.walltime=1.5",
     "run.walltime=true",
-    "run.fault_tolerance=ulfm",
+    "run.fault_tolerance=all",
     "comparison.experiments=0",
     "comparison.experiment=3",
 ]
