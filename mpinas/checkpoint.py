@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 SCHEMA_VERSION = 1
 START = -1
 """Generation number of ``start.h5``."""
+OF_ONE_RUN = ("start", "seed", "data")
+"""What all files of a run say alike about it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,19 +122,33 @@ def load_chain(start: Path, generation_file: Callable[[int], Path]) -> Checkpoin
         None if not even the starting populations can be read.
     """
     newest = _load_or_warn(start, "no starting populations can be read")
+    if newest is not None and newest.generation != START:
+        logger.warning("%s: holds generation %d instead", start, newest.generation)
+        newest = None
     if newest is None:
         return None
     history = list(newest.history)
     while True:
         path = generation_file(newest.generation + 1)
         following = _load_or_warn(path, "going on from the one before it")
-        if following is not None and following.history_start != len(history):
+        if following is not None and not _continues(newest, len(history), following):
             logger.warning("%s: does not continue the one before it, from which we go on", path)
             following = None
         if following is None:
             return replace(newest, history=tuple(history), history_start=0)
         history += following.history
         newest = following
+
+
+def _continues(newest: Checkpoint, history: int, following: Checkpoint) -> bool:
+    """Whether the file is that of the next generation of this run: it may have been copied there.
+
+    Args:
+        history: how many rows there are so far.
+    """
+    place = (newest.generation + 1, history)
+    same_run = all(newest.about.get(key) == following.about.get(key) for key in OF_ONE_RUN)
+    return place == (following.generation, following.history_start) and same_run
 
 
 def _load_or_warn(path: Path, otherwise: str) -> Checkpoint | None:

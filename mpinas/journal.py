@@ -2,7 +2,8 @@
 
 A line is ``{"crc":"<8 hex digits>","result":<TrialResult as JSON>}``; the CRC-32 is that of the
 result's bytes. Appending is one write and one fsync. A torn last line is what a kill leaves behind
-and is cut off by the next writer; any other damaged line is named and not used.
+and is cut off by the next writer; any other damaged line, and one of another generation, is named
+and not used.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mpinas.records import TrialResult, from_json, to_json
 
 logger = logging.getLogger(__name__)
 
+_GENERATION = re.compile(r"g\d+")
 _LINE = re.compile(rb'\{"crc":"([0-9a-f]{8})","result":(.*)\}')
 
 
@@ -58,6 +60,8 @@ def read_results(path: Path) -> list[TrialResult]:
         result = _parse(line)
         if result is None:
             logger.warning("%s: line %d is damaged and not used", path, number)
+        elif _GENERATION.fullmatch(path.stem) and not result.trial_id.startswith(f"{path.stem}-"):
+            logger.warning("%s: line %d is of %s and not used", path, number, result.trial_id)
         else:
             results[result.trial_id] = result
     return list(results.values())

@@ -97,6 +97,7 @@ def _run_in(
             write_whole(directory.config, dump_config(config))
             mend_directory(directory)
             search = Search(search_setting(config, directory), directory, start_state)
+            logger.info("going on from %s", _newest(directory, search.generation))
             if clock.deadline_s is not None:
                 clock.learn_from(search.past())
             monitor = Monitor(directory, owner, workers=executor.workers())
@@ -111,6 +112,11 @@ def _run_in(
             return _drive(pump, search, monitor)
     finally:
         release(directory, owner)
+
+
+def _newest(directory: RunDirectory, generation: int) -> Path:
+    """The checkpoint before a generation."""
+    return directory.checkpoint(generation - 1) if generation else directory.start
 
 
 def _drive(pump: Pump, search: Search, monitor: Monitor) -> bool:

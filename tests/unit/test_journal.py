@@ -104,3 +104,11 @@ def test_failures_keep_their_class_and_text(tmp_path):
     )
     append_result(tmp_path / "g.jsonl", failed)
     assert read_results(tmp_path / "g.jsonl") == [failed]
+
+
+def test_a_line_of_another_generation_is_named_and_not_used(journal, caplog):
+    """As a file that was copied to the wrong place has them."""
+    misplaced = journal.rename(journal.with_name("g001.jsonl"))
+    with caplog.at_level(logging.WARNING):
+        assert read_results(misplaced) == []
+    assert "line 5 is of g000-t004" in caplog.text
