@@ -22,7 +22,7 @@ import psutil
 from mpinas.signals import die_with_parent
 
 NODES = ("n1", "n2")
-CPUS_OF_A_NODE = 4
+CPUS_OF_A_NODE = 8
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 20.0
 COMMAND_LIMIT_S = 60.0
@@ -82,7 +82,7 @@ def missing_programs() -> tuple[str, ...]:
 
 
 class Cluster:
-    """Two nodes of four processors each; use it as a context manager.
+    """Two nodes, each with room for eight processes; use it as a context manager.
 
     Args:
         folder: an empty one, readable by this user alone.

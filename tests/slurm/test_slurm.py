@@ -39,9 +39,11 @@ class Submission:
         self.log = folder / "job.log"
         self.job_id = ""
 
-    def script(self, *, nodes: int, workers: int, walltime: str) -> Path:
-        """The batch script as the program prints it."""
-        options = [f"--out={self.out}", f"--nodes={nodes}", f"--workers={workers}"]
+    def script(
+        self, *more: str, nodes: int = 2, workers: int = 4, walltime: str = "00:30:00"
+    ) -> Path:
+        """The batch script as the program prints it, with more of its options."""
+        options = [f"--out={self.out}", f"--nodes={nodes}", f"--workers={workers}", *more]
         options += [f"--walltime={walltime}", "--launcher=srun --mpi=pmi2"]
         options += [f"--set={one}" for one in self._sets]
         printed = mpi_launcher.run_alone(
@@ -53,10 +55,9 @@ class Submission:
         file.write_text(printed.stdout)
         return file
 
-    def submit(self, *, nodes: int = 2, workers: int = 4, walltime: str = "00:30:00") -> None:
+    def submit(self, *more: str, **options: Any) -> None:
         """Prints a batch script and submits it."""
-        script = self.script(nodes=nodes, workers=workers, walltime=walltime)
-        self.submit_script(script)
+        self.submit_script(self.script(*more, **options))
 
     def submit_script(self, script: Path) -> None:
         self.job_id = self._cluster.submit(script, {}, [f"--output={self.log}"])
@@ -149,20 +150,46 @@ def fake(cluster: Cluster, tmp_path: Path) -> Submission:
     return Submission(cluster, tmp_path, config_file(tmp_path), SECONDS)
 
 
-def test_a_job_is_signalled_before_its_walltime_and_goes_on_when_requeued(
+def test_a_walltime_stops_a_job_warned_or_not_and_it_goes_on_when_requeued(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    # Slurm looks at its clock twice a minute: the search must not be done in its first half minute.
+    # Slurm looks at its clock twice a minute: no search must be done in its first half minute.
     longer = ("tuner.generations=4", "trial.fake.seconds=6.0")
-    job = Submission(cluster, tmp_path, config_file(tmp_path), *longer)
-    job.submit(walltime="00:02:00")
-    job.wait_until(lambda now: now.restarts == 1)
-    assert "TIME LIMIT" not in job.said(), "the signal was no warning"
-    before = found(RunDirectory(job.out))
-    cluster.command("scontrol", "update", f"JobId={job.job_id}", "TimeLimit=30")
-    never = alone(tmp_path, tmp_path / "search.yaml", "tuner.generations=4")
-    assert len(before) < len(never) == 24
-    job.check_requeued_once(before, never)
+    jobs = []
+    for name in ("warned", "not_warned"):
+        (tmp_path / name).mkdir()
+        jobs.append(Submission(cluster, tmp_path / name, config_file(tmp_path), *longer))
+    warned, not_warned = jobs
+    warned.submit(walltime="00:02:00")
+    not_warned.submit("--without=warning")
+    not_warned.wait_for_trials(3)
+    # The program does not know of it, as where a machine has lost an hour.
+    cluster.command("scontrol", "update", f"JobId={not_warned.job_id}", "EndTime=now")
+    before = give_time_when_requeued(cluster, jobs)
+    assert "TIME LIMIT" not in warned.said(), "the signal was no warning"
+    assert "TIME LIMIT" in not_warned.said(), "there was a warning"
+    never = alone(tmp_path, config_file(tmp_path), "tuner.generations=4")
+    for job in jobs:
+        assert len(before[job]) < len(never) == 24
+        job.check_requeued_once(before[job], never)
+
+
+def give_time_when_requeued(
+    cluster: Cluster, jobs: list[Submission]
+) -> dict[Submission, list[Trial]]:
+    """Gives each job half an hour before it starts again; what had ended by then."""
+    before: dict[Submission, list[Trial]] = {}
+    deadline = time.monotonic() + LIMIT_S
+    while len(before) < len(jobs):
+        for job in jobs:
+            now = cluster.job(job.job_id)
+            assert now.state not in ENDED, f"{now}\n{job.said()}"
+            if job not in before and now.restarts == 1:
+                cluster.command("scontrol", "update", f"JobId={job.job_id}", "TimeLimit=30")
+                before[job] = found(RunDirectory(job.out))
+        assert time.monotonic() < deadline, "not requeued"
+        time.sleep(0.2)
+    return before
 
 
 def test_a_term_of_the_user_stops_the_job_and_it_is_requeued(
@@ -202,7 +229,7 @@ def test_a_cancelled_job_stays_cancelled_and_goes_on_with_half_the_workers(
 def test_srun_without_the_mpi_of_mpi4py_is_refused_with_the_cure_and_not_requeued(
     fake: Submission,
 ) -> None:
-    script = fake.script(nodes=2, workers=4, walltime="00:30:00")
+    script = fake.script()
     script.write_text(script.read_text().replace("--mpi=pmi2", "--mpi=none"))
     fake.submit_script(script)
     job = fake.wait_for_end()
@@ -217,7 +244,7 @@ def test_the_quickstart_runs_over_both_nodes_is_stopped_and_goes_on(
 ) -> None:
     job = Submission(cluster, tmp_path, QUICKSTART)
     job.submit(workers=2)
-    before = job.wait_for_trials(10)
+    before = job.wait_for_trials(4)
     assert cluster.job(job.job_id).nodes == 2
     cluster.command("scancel", "--signal=USR1", job.job_id)
     job.wait_until(lambda now: now.restarts == 1)
