@@ -115,7 +115,8 @@ def check_directory(config: RunConfig, path: Path, *, fresh: bool) -> None:
             )
         )
     lengths = stored.tuner.generations, config.tuner.generations
-    if config.tuner.postprocess != "none" and lengths[0] != lengths[1]:
+    is_last_another = stored.trial_of(lengths[0] - 1) != stored.trial
+    if is_last_another and lengths[0] != lengths[1]:
         raise RunDirectoryFault(
             fault(
                 str(path),

@@ -66,6 +66,8 @@ TENSORFLOW_FILES = (
     "morphnet/shrink.py",
     "trial/adapting.py",
     "trial/inputs.py",
+    "trial/measuring.py",
+    "trial/model_file.py",
     "trial/run.py",
     "trial/shrinking.py",
     "trial/training.py",

@@ -147,9 +147,10 @@ def seen_shares(
     dilations: Sequence[int] | None = None,
     padding: str,
 ) -> tuple[tuple[float, ...], ...]:
-    """``LayerDescription.seen`` of a kernel; with ``same`` padding it sees zeros beyond the border.
+    """``LayerDescription.seen`` of a kernel; unless its padding is ``valid`` it sees zeros, too.
 
-    The padding is TensorFlow's: half of it before the map, rounded down, the rest behind.
+    The padding is TensorFlow's: of ``same`` half before the map, rounded down, the rest behind; of
+    ``causal`` all before it.
 
     Args:
         sizes: of the map that it reads, without channels; as many as there are of the others.
@@ -158,13 +159,15 @@ def seen_shares(
     if padding == "valid" or set(kernel) == {1}:
         return ()
     axes = zip(sizes, kernel, strides, dilations or [1] * len(kernel), strict=True)
-    return tuple(_seen_along(*axis) for axis in axes)
+    return tuple(_seen_along(*axis, is_causal=padding == "causal") for axis in axes)
 
 
-def _seen_along(size: int, length: int, stride: int, dilation: int) -> tuple[float, ...]:
-    positions = -(-size // stride)
-    padded = max((positions - 1) * stride + (length - 1) * dilation + 1 - size, 0)
-    first = stride * np.arange(positions)[:, np.newaxis] - padded // 2
+def _seen_along(
+    size: int, length: int, stride: int, dilation: int, *, is_causal: bool
+) -> tuple[float, ...]:
+    positions, reach = -(-size // stride), (length - 1) * dilation
+    padded = max((positions - 1) * stride + reach + 1 - size, 0)
+    first = stride * np.arange(positions)[:, np.newaxis] - (reach if is_causal else padded // 2)
     places = first + dilation * np.arange(length)
     shares: list[float] = ((places >= 0) & (places < size)).mean(axis=0).tolist()
     return tuple(shares)

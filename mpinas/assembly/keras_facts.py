@@ -68,7 +68,7 @@ def _has_only_kernel_and_bias(layer: Any) -> bool:
 
 
 def _windowed(kind: str, channels: Channels, layer: Any, inputs: Sequence[Shape]) -> Facts:
-    """A kernel that looks beyond the border sees zeros there; behind it, if causal."""
+    """A kernel that looks beyond the border sees zeros there."""
     seen = seen_shares(
         inputs[0][:-1],
         layer.kernel_size,
@@ -81,7 +81,8 @@ def _windowed(kind: str, channels: Channels, layer: Any, inputs: Sequence[Shape]
         channels=channels,
         activation=layer.activation,
         exact_constants=not seen,
-        seen=seen if layer.padding == "same" else (),
+        seen=seen,
+        parameters={"trainable": layer.trainable},
     )
 
 
@@ -101,13 +102,19 @@ def _depthwise(kind: str) -> Reader:
 def _dense(layer: Any, inputs: Sequence[Shape], output: Shape) -> Facts | None:
     if not _has_only_kernel_and_bias(layer):
         return None
-    return Facts(kind="dense", channels=Channels.NEW, activation=layer.activation)
+    return Facts(
+        kind="dense",
+        channels=Channels.NEW,
+        activation=layer.activation,
+        parameters={"trainable": layer.trainable},
+    )
 
 
 def _batch_norm(layer: Any, inputs: Sequence[Shape], output: Shape) -> Facts | None:
     if layer.axis not in (-1, len(output)):
         return None
-    parameters = {name: getattr(layer, name) for name in ("epsilon", "scale", "center")}
+    read = ("epsilon", "scale", "center", "trainable")
+    parameters = {name: getattr(layer, name) for name in read}
     return Facts(kind="batch_norm", channels=Channels.KEPT, parameters=parameters)
 
 

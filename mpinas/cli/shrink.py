@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ import click
 from mpinas.cli.common import EXIT_DONE, end_orderly, exit_code
 from mpinas.errors import UserMustChange, fault
 from mpinas.opening import RunOptions, problem_of, read_config
+from mpinas.streams import trial_seed
+
+TRIAL_AS_A_TOOL = ("trial.shrink.enabled=false", "tuner.postprocess=none")
+"""What a search counts among its epochs is beside them here, and must not be refused for them."""
 
 
 @click.command("shrink")
@@ -44,14 +49,15 @@ def _shrink(run_options: RunOptions, options: dict[str, Any]) -> int:
     from mpinas.trial.adaptation import Wish
 
     end_orderly()
-    config = read_config(run_options)
+    config = read_config(replace(run_options, overrides=(*run_options.overrides, *TRIAL_AS_A_TOOL)))
     epochs = config.trial.epochs if options["epochs"] is None else options["epochs"]
-    wish = Wish(**{**options, "epochs": epochs}, seed=config.seed)
+    wish = Wish(**{**options, "epochs": epochs}, seed=trial_seed(config.seed, 0, 0))
     _check_out(wish.model, wish.out)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # It warns of every function that it traces anew, and several models are trained here.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    from mpinas.trial.adapting import adapt, load_model
+    from mpinas.trial.adapting import adapt
+    from mpinas.trial.model_file import load_model
     from mpinas.trial.training import start_tensorflow
 
     start_tensorflow(config.trial.threads)

@@ -35,6 +35,7 @@ def rebuild_model(model: keras.Model, graph: ChannelGraph, plan: Plan) -> keras.
         plan: made with ``remove_layers=False``.
     """
     makers = {one.name for one in graph.makers}
+    shapes = {one.name: one.shape for one in graph.descriptions}
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         settings = layer.get_config()
@@ -42,8 +43,8 @@ def rebuild_model(model: keras.Model, graph: ChannelGraph, plan: Plan) -> keras.
             width = "units" if "units" in settings else "filters"
             settings[width] = plan.widths[layer.name]
         elif isinstance(layer, keras.layers.Reshape) and layer.name in plan.keep_outputs:
-            channels = len(plan.keep_outputs[layer.name])
-            settings["target_shape"] = (*layer.target_shape[:-1], channels)
+            # Whatever is left: calls of one layer may keep different numbers of channels.
+            settings["target_shape"] = (*shapes[layer.name][:-1], -1)
         return type(layer).from_config(settings)
 
     return keras.models.clone_model(model, clone_function=clone)

@@ -82,14 +82,21 @@ def find_sources(graph: ChannelGraph, mode: Mode) -> Sources:
 def _source(layer: LayerDescription, mode: Mode, bare: frozenset[str]) -> Source | None:
     is_maker = layer.channels is Channels.NEW and bool(layer.inputs)
     if mode == "group_lasso" or mode == "max_weight":
-        return mode if is_maker else None
+        return mode if is_maker and _is_trained(layer) else None
     if mode != "gate" and _has_scale(layer):
         return "gamma"
     return "gate" if mode != "gamma" and layer.name in bare else None
 
 
 def _has_scale(layer: LayerDescription) -> bool:
-    return layer.kind == "batch_norm" and bool(layer.parameters.get("scale", True))
+    """Whether it has a scale that training moves."""
+    is_scaled = layer.kind == "batch_norm" and bool(layer.parameters.get("scale", True))
+    return is_scaled and _is_trained(layer)
+
+
+def _is_trained(layer: LayerDescription) -> bool:
+    """Whether its weights move; a model of others may have layers whose weights do not."""
+    return bool(layer.parameters.get("trainable", True))
 
 
 def _heard(graph: ChannelGraph, mode: Mode, bare: frozenset[str]) -> Mask:
@@ -99,7 +106,7 @@ def _heard(graph: ChannelGraph, mode: Mode, bare: frozenset[str]) -> Mask:
         ids = graph.outputs[layer.name]
         made[ids] = True
         silent = {"gamma": layer.name in bare, "gate": layer.name not in bare}
-        unheard[ids] |= silent.get(mode, False)
+        unheard[ids] |= silent.get(mode, mode != "auto" and not _is_trained(layer))
     return made & ~unheard
 
 

@@ -57,11 +57,12 @@ def meet_target(
     min_filters: int = 1,
     round_to: int = 1,
 ) -> Cut:
-    """The largest network within the target that one threshold for all shares leaves.
+    """The largest network within the target that cutting the least alive groups leaves.
 
-    The groups that are left where everything dies, ``min_filters`` of each layer, are left at
-    every threshold, so that FLOPs never rise with it. With ``round_to`` above 1 they may, where
-    layers share some of their channels; the result is within the target all the same.
+    One threshold for all shares; of groups with equal shares the first ones go. The groups that are
+    left where everything dies, ``min_filters`` of each layer, are always left, so that FLOPs never
+    rise with the threshold. With ``round_to`` above 1 they may, where layers share some of their
+    channels; the result is within the target all the same.
 
     Args:
         shares: of the groups, as ``regularizer.Reading`` has them.
@@ -81,20 +82,23 @@ def meet_target(
             remove_layers=False,
         )
 
-    def cut_at(threshold: float) -> Cut:
-        plan = plan_of((shares > threshold) | floor)
+    def cut_of(count: int) -> Cut:
+        alive = np.ones(graph.groups, bool)
+        alive[order[:count]] = False
+        plan = plan_of(alive | floor)
+        threshold = float(shares[order[count - 1]]) if count else -1.0
         return Cut(plan=plan, threshold=threshold, flops=graph.cost(plan.alive, "flops"))
 
     floor = plan_of(np.isinf(shares)).alive
-    finite = np.isfinite(shares) & ~graph.frozen
-    thresholds = [-1.0, *np.unique(shares[finite]).tolist()]
-    best = cut_at(thresholds[-1])
+    finite = np.flatnonzero(np.isfinite(shares) & ~graph.frozen)
+    order = finite[np.argsort(shares[finite], kind="stable")]
+    best = cut_of(len(order))
     if best.flops > target:
-        raise UserMustChange(_out_of_reach(best.flops, target))
-    low, high = -1, len(thresholds) - 1  # the plan at `high` is within the target, none at `low`
+        raise UserMustChange(_out_of_reach(graph, best.flops, target))
+    low, high = -1, len(order)  # the plan at `high` is within the target, none at `low`
     while high - low > 1:
         middle = (low + high) // 2
-        cut = cut_at(thresholds[middle])
+        cut = cut_of(middle)
         if cut.flops <= target:
             best, high = cut, middle
         else:
@@ -102,11 +106,17 @@ def meet_target(
     return best
 
 
-def _out_of_reach(smallest: int, target: int) -> str:
+def check_reach(graph: ChannelGraph, may_die: Mask, target: int, min_filters: int) -> None:
+    """Raises UserMustChange where :func:`meet_target` will, whatever the shares come to be."""
+    meet_target(graph, np.where(may_die, 0.0, np.inf), target, min_filters=min_filters)
+
+
+def _out_of_reach(graph: ChannelGraph, smallest: int, target: int) -> str:
+    unknown = f", all in those that are not known ({', '.join(graph.unknown)})"
     return fault(
         "--flops",
-        "the model cannot be made that small: every layer keeps trial.shrink.min_filters "
-        "channels, and layers that are not known keep all",
+        "the model cannot be made that small: trial.shrink.min_filters channels are kept in every "
+        "layer" + (unknown if graph.unknown else ""),
         f"target={target}",
         f"Smallest that can be reached: {smallest} FLOPs",
         "Ask for more FLOPs",

@@ -8,9 +8,7 @@ test set is not looked at.
 from __future__ import annotations
 
 import math
-import os
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,101 +18,35 @@ import tensorflow as tf
 
 from mpinas.assembly.from_keras import describe_model, unsupported
 from mpinas.config import TrialConfig
+from mpinas.config_shrink import Source, drift_warnings
 from mpinas.config_values import RangeDomain
 from mpinas.errors import MpinasError, UserMustChange, fault
-from mpinas.files import fsync_directory
 from mpinas.morphnet.channels import ChannelGraph
 from mpinas.morphnet.folding import carry
 from mpinas.morphnet.gates import weights_of
 from mpinas.morphnet.optimizer import with_scale_rate
-from mpinas.morphnet.regularizer import RegularizedModel, Regularizer, is_broken, with_regularizer
+from mpinas.morphnet.regularizer import RegularizedModel, Regularizer, with_regularizer
 from mpinas.morphnet.shrink import estimate_statistics, rebuild_model, set_weights
-from mpinas.morphnet.sources import NothingToShrink, find_sources
-from mpinas.morphnet.target import meet_target, target_flops, widened
+from mpinas.morphnet.sources import NothingToShrink, Sources, find_sources
+from mpinas.morphnet.target import check_reach, meet_target, target_flops, widened
 from mpinas.problems.prepared import open_prepared
 from mpinas.records import ProblemSpec
 from mpinas.trial.adaptation import Adapted, Pixels, Size, Wish
 from mpinas.trial.batches import Parts, open_parts
 from mpinas.trial.inputs import MOST_RESIDENT_BYTES, around, pass_over
+from mpinas.trial.measuring import Measured, measure
+from mpinas.trial.model_file import check_fit, save_model
 from mpinas.trial.shrinking import STATISTICS_BATCHES
 from mpinas.trial.training import OPTIMIZERS, UntilNotFinite, compile_model
 
-SUFFIX = ".keras"
 GREY_LEVELS = 255.0
-MOST_QUOTED = 160
-
-
-def load_model(file: Path) -> keras.Model:
-    """A model whose channels are understood; nothing in the file is run as code.
-
-    Raises:
-        UserMustChange: there is none, it cannot be read, or the shrink cannot take it.
-    """
-    allowed = f"A {SUFFIX} file of a functional or sequential model is allowed"
-    if not file.is_file():
-        raise UserMustChange(fault(str(file), "there is no such file", "", allowed))
-    if file.suffix != SUFFIX or not zipfile.is_zipfile(file):
-        cure = f"Save the model with model.save('NAME{SUFFIX}')"
-        raise UserMustChange(fault(str(file), "it is no Keras model", "", allowed, cure))
-    try:
-        model = keras.models.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:  # a damaged file ends in whatever its damaged part ends in
-        raise UserMustChange(_unreadable(str(file), error)) from error
-    describe_model(model)
-    return model
-
-
-def _unreadable(where: str, error: Exception) -> str:
-    said = " ".join(str(error).split())[:MOST_QUOTED] or type(error).__name__
-    if "lambda" in str(error).lower():
-        return fault(
-            where,
-            "it has a Lambda layer, which is code that mpinas does not run",
-            cure="Replace it by a layer that says what it does, as Rescaling or Activation",
-        )
-    return fault(
-        where,
-        "Keras cannot load it",
-        f"error={said}",
-        "Models of Keras's own layers are allowed, subclassed and custom ones are not",
-        "Write it as keras.Model(inputs, outputs)",
-    )
-
-
-def check_fit(model: keras.Model, image_shape: Sequence[int], classes: int) -> bool:
-    """Whether the model's outputs are probabilities; they are logits otherwise.
-
-    Raises:
-        UserMustChange: it takes other images, or tells other classes, than the problem has.
-    """
-    where = f"model '{model.name}'"
-    wanted, given = (*image_shape,), tuple(model.inputs[0].shape[1:])
-    faults = []
-    if wanted != given:
-        rule = "it reads images of another shape than the problem's"
-        faults.append(fault(where, rule, f"input shape={given}", f"Needed: {wanted}"))
-    output = tuple(model.outputs[0].shape[1:])
-    if output != (classes,):
-        rule = "it has another number of classes than the problem"
-        faults.append(fault(where, rule, f"output shape={output}", f"Needed: {(classes,)}"))
-    last = model.outputs[0]._keras_history.operation
-    is_softmax = isinstance(last, keras.layers.Softmax)
-    activation = None if is_softmax else getattr(last, "activation", None)
-    is_softmax |= activation is keras.activations.softmax
-    if not is_softmax and activation not in (None, keras.activations.linear):
-        name = getattr(activation, "__name__", type(activation).__name__)
-        allowed = "Softmax, or none (logits), is allowed"
-        faults.append(fault(where, "its last activation is neither", f"{name}", allowed))
-    if faults:
-        raise UserMustChange(*faults)
-    return is_softmax
 
 
 def adapt(model: keras.Model, problem: ProblemSpec, settings: TrialConfig, wish: Wish) -> Adapted:
     """Shrinks, trains and writes a model; the given one stays as it is on disk, not in memory.
 
     Args:
-        model: of :func:`load_model`, which :func:`check_fit` found no fault in.
+        model: of ``model_file.load_model``, which its ``check_fit`` found no fault in.
         settings: of training, and of the regularised one.
 
     Raises:
@@ -133,12 +65,14 @@ def adapt(model: keras.Model, problem: ProblemSpec, settings: TrialConfig, wish:
         sources = find_sources(graph, settings.shrink.source)
     except NothingToShrink as reason:
         raise UserMustChange(fault(f"model '{model.name}'", str(reason))) from reason
+    cut_target = target // 2 if wish.expand else target
+    check_reach(graph, sources.may_die, cut_target, settings.shrink.min_filters)
     gated, regularizer = with_regularizer(model, graph, sources, settings.shrink)
-    accuracy_regularised, warnings = workshop.regularise(gated, regularizer)
+    accuracy_regularised, warnings = workshop.regularise(gated, regularizer, sources)
     cut = meet_target(
         graph,
         regularizer.read().shares,
-        target // 2 if wish.expand else target,
+        cut_target,
         min_filters=settings.shrink.min_filters,
         round_to=settings.shrink.round_to,
     )
@@ -177,23 +111,6 @@ def _size(model: keras.Model, graph: ChannelGraph) -> Size:
     )
 
 
-def save_model(model: keras.Model, file: Path) -> None:
-    """Writes a model whole or not at all.
-
-    Raises:
-        OSError: it cannot be written there.
-    """
-    temporary = file.with_name(f".{file.stem}.{os.getpid()}{SUFFIX}")
-    try:
-        model.save(temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, file)
-        fsync_directory(file.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 class _Workshop:
     """The data, and training on it as the configuration has it.
 
@@ -225,7 +142,7 @@ class _Workshop:
         return model
 
     def regularise(
-        self, network: keras.Model, regularizer: Regularizer
+        self, network: keras.Model, regularizer: Regularizer, sources: Sources
     ) -> tuple[float, tuple[str, ...]]:
         """The whole regularised run; returns accuracy and warnings."""
         shrink = self._settings.shrink
@@ -236,13 +153,29 @@ class _Workshop:
         self.fit(model, shrink.steps(self.steps_per_epoch), 0)
         self.estimate_statistics(network, model)
         measured = self._measured(model)
-        warnings: tuple[str, ...] = ()
-        if is_broken(measured["loss"], network.output_shape[-1]):
-            warnings = (
-                "after the regularised training the model is no better than guessing: validation "
-                f"loss {measured['loss']:.4g}; what is cut says little then",
+        warnings = self._drift_warnings({one.source for one in sources.layers})
+        if measured.is_guessing:
+            warnings += (
+                "after the regularised training the model is no better than guessing: "
+                f"{measured.said}; what is cut says little then",
             )
-        return measured["accuracy"], warnings
+        return measured.accuracy, warnings
+
+    def _drift_warnings(self, kinds: Collection[Source]) -> tuple[str, ...]:
+        """Of the kinds of sources that the model has."""
+        shrink = self._settings.shrink.model_copy(update={"enabled": True})
+        lines: dict[str, None] = {}
+        for batch_norm in (True, False):
+            if shrink.source_with(batch_norm=batch_norm) in kinds:
+                found = drift_warnings(
+                    shrink,
+                    batch_norm=batch_norm,
+                    learning_rate=middle_rate(self._settings),
+                    optimizer=self._settings.optimizer,
+                    steps_per_epoch=self.steps_per_epoch,
+                )
+                lines.update(dict.fromkeys(found))
+        return tuple(lines)
 
     def fit(self, model: keras.Model, steps: int, epochs_before: int) -> None:
         """Trains for so many steps, each epoch in an order of its own.
@@ -266,11 +199,10 @@ class _Workshop:
 
     def accuracy(self, model: keras.Model) -> float:
         """On the validation part, 0..1."""
-        return self._measured(model)["accuracy"]
+        return self._measured(model).accuracy
 
-    def _measured(self, model: keras.Model) -> dict[str, float]:
-        measured = model.evaluate(pass_over(self._parts.validation), verbose=0, return_dict=True)
-        return {name: float(value) for name, value in measured.items()}
+    def _measured(self, model: keras.Model) -> Measured:
+        return measure(model, self._parts.validation, from_logits=self._from_logits)
 
     def estimate_statistics(self, network: keras.Model, model: keras.Model) -> None:
         """Those of batch norms, anew: of the network as it is now."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
-import numpy as np
 
 from mpinas.assembly.keras_model import build_model
 from mpinas.assembly.narrow import narrow
@@ -23,11 +22,12 @@ from mpinas.morphnet.folding import carry
 from mpinas.morphnet.gates import weights_of
 from mpinas.morphnet.optimizer import with_scale_rate
 from mpinas.morphnet.plan import Plan, make_plan
-from mpinas.morphnet.regularizer import RegularizedModel, is_broken, with_regularizer
+from mpinas.morphnet.regularizer import RegularizedModel, with_regularizer
 from mpinas.morphnet.shrink import difference, estimate_statistics, rebuild_network, set_weights
 from mpinas.morphnet.sources import NothingToShrink, Sources, find_sources
 from mpinas.records import Costs, Shrink, ShrinkOutcome, Times
 from mpinas.trial.inputs import around, pass_over
+from mpinas.trial.measuring import Measured, measure
 from mpinas.trial.training import Bench, UntilNotFinite, compile_model, wrapped
 
 ERROR_BATCHES = 2
@@ -96,9 +96,9 @@ def shrink_network(bench: Bench, network: keras.Model) -> Ready:
     record = phase.train(full)
     measured = phase.measure()
     record = replace(record, accuracy_before_cut=measured.accuracy)
-    times = Times(shrink_s=phase.train_s, evaluate_s=measured.time_s)
-    if measured.is_broken:
-        warning = f"no better than guessing after {record.steps} regularised steps: {measured.said}"
+    times = Times(shrink_s=phase.train_s, evaluate_s=phase.measure_s)
+    if why := phase.why_broken(measured):
+        warning = f"no better than guessing after {record.steps} regularised steps: {why}"
         record = replace(record, outcome=ShrinkOutcome.BROKEN, warnings=(*record.warnings, warning))
         started = time.perf_counter()
         fresh = Ready.of(bench, build_model(bench.spec.network, seed=bench.spec.seed))
@@ -108,23 +108,13 @@ def shrink_network(bench: Bench, network: keras.Model) -> Ready:
     return phase.cut(record, times)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Measured:
-    """On the validation part. ``is_broken``: no better than guessing; ``said``: why."""
-
-    accuracy: float
-    is_broken: bool
-    said: str
-    time_s: float
-
-
 class _Phase:
     """A network in its regularised training, until it is cut."""
 
     def __init__(
         self, bench: Bench, network: keras.Model, graph: ChannelGraph, sources: Sources
     ) -> None:
-        self.train_s = 0.0
+        self.train_s = self.measure_s = 0.0
         self._last: Mapping[str, float] = {}
         self._started = time.perf_counter()
         self._bench = bench
@@ -176,29 +166,21 @@ class _Phase:
             warnings=tuple(warnings),
         )
 
-    def measure(self) -> _Measured:
+    def measure(self) -> Measured:
         """The network as it stands, on the validation part."""
         started = time.perf_counter()
         self._estimate_statistics(self._network, self._model)
-        batches = self._bench.parts.validation
-        logits = self._model.predict(pass_over(batches), verbose=0)
-        labels = np.concatenate([batches[step][-1] for step in range(len(batches))])
-        losses = keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-        loss, found = float(np.mean(losses)), np.argmax(logits, axis=1)
-        one_class = len(np.unique(found)) == 1 < len(np.unique(labels))
-        stopped = bool(self._model.stop_training)
-        said = ("a training loss that is no number, " if stopped else "") + (
-            f"validation loss {loss:.4g}"
-        )
-        return _Measured(
-            # In the precision of Keras's accuracies, to be equal where the cut changes nothing.
-            accuracy=float(np.mean(found == labels, dtype=np.float32)),
-            is_broken=stopped or one_class or is_broken(loss, logits.shape[1]),
-            said=said + (", one class for all images" if one_class else ""),
-            time_s=time.perf_counter() - started,
-        )
+        measured = measure(self._model, self._bench.parts.validation)
+        self.measure_s = time.perf_counter() - started
+        return measured
 
-    def tell(self, measured: _Measured) -> None:
+    def why_broken(self, measured: Measured) -> str:
+        """What the training did to the network; empty where it is better than guessing."""
+        if self._model.stop_training:
+            return f"a training loss that is no number, {measured.said}"
+        return measured.said if measured.is_guessing else ""
+
+    def tell(self, measured: Measured) -> None:
         """Reports the regularised epochs as over; their loss has the regulariser in it."""
         epochs = self._bench.settings.epochs
         self._bench.tell(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,11 @@ from mpinas.morphnet.shrink import rebuild_model, set_weights
 from mpinas.morphnet.sources import find_sources
 from mpinas.morphnet.target import meet_target
 from mpinas.opening import problem_of
+from mpinas.trial import adapting
 from mpinas.trial.adaptation import Adapted, Wish
-from mpinas.trial.adapting import adapt, check_fit, load_model, save_model
+from mpinas.trial.adapting import adapt
+from mpinas.trial.measuring import measure
+from mpinas.trial.model_file import check_fit, load_model, save_model
 
 SHAPE = (8, 8, 1)
 CLASSES = 4
@@ -242,6 +246,119 @@ def test_probabilities_and_logits_are_told_apart():
         check_fit(two_branches("sigmoid"), SHAPE, CLASSES)
 
 
+def ending(last: Callable[[Any], Any]) -> keras.Model:
+    """A map of 6 channels, and what makes an output of it."""
+    given = keras.Input(SHAPE)
+    return keras.Model(given, last(layers.Conv2D(6, 3)(given)))
+
+
+def averaged(activation: str | None) -> Callable[[Any], Any]:
+    last = layers.Conv2D(CLASSES, 1, activation=activation)
+    return lambda values: layers.GlobalAveragePooling2D()(last(values))
+
+
+def dense(activation: str | None) -> Callable[[Any], Any]:
+    last = layers.Dense(CLASSES, activation=activation)
+    return lambda values: last(layers.Flatten()(values))
+
+
+@pytest.mark.parametrize(
+    ("last", "is_softmax"),
+    [
+        (dense(None), False),
+        (averaged(None), False),
+        (lambda values: layers.Flatten()(layers.Conv2D(CLASSES, 6)(values)), False),
+        (lambda values: layers.Activation("linear")(averaged(None)(values)), False),
+        (lambda values: keras.activations.softmax(dense(None)(values)), True),
+        (averaged("softmax"), True),
+    ],
+)
+def test_a_softmax_is_one_however_it_is_written(last, is_softmax):
+    """Those behind a function or before a mean were trained as logits."""
+    assert check_fit(ending(last), SHAPE, CLASSES) is is_softmax
+
+
+@pytest.mark.parametrize(
+    ("last", "name"),
+    [
+        (lambda values: layers.Activation("linear")(dense("sigmoid")(values)), "sigmoid"),
+        (lambda values: layers.ReLU()(dense(None)(values)), "ReLU"),
+        (lambda values: keras.ops.tanh(dense(None)(values)), "Tanh"),
+    ],
+)
+def test_another_function_is_refused_wherever_it_stands(last, name):
+    with pytest.raises(UserMustChange, match=f"neither. Received: {name}"):
+        check_fit(ending(last), SHAPE, CLASSES)
+
+
+def test_a_frozen_batch_norm_tells_nothing_and_ends_nothing(tmp_path, config):
+    """Its scale does not move: the optimizer was said to be at fault, with a traceback."""
+    model = two_branches()
+    (norm,) = (one for one in model.layers if isinstance(one, layers.BatchNormalization))
+    norm.trainable = False
+    adapted = adapted_in(tmp_path, model, config)
+    assert adapted.after.flops <= adapted.target
+
+
+def test_a_model_of_which_nothing_is_trained_is_refused(tmp_path):
+    model = in_a_row()
+    model.trainable = False
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(UserMustChange, match=r"none of its weights.*Set model.trainable to True"):
+        load_model(tmp_path / "model.keras")
+
+
+def test_a_target_out_of_reach_is_refused_before_anything_is_trained(tmp_path, config, monkeypatch):
+    def train(*arguments: Any) -> None:
+        raise AssertionError("trained")
+
+    monkeypatch.setattr(adapting._Workshop, "fit", train)
+    with pytest.raises(UserMustChange, match="cannot be made that small"):
+        adapted_in(tmp_path, in_a_row(), config, flops=2)
+
+
+def test_scales_that_cannot_come_down_are_told(tmp_path, config):
+    slow = config.trial.shrink.model_copy(update={"scale_learning_rate": 1e-6})
+    trial = config.trial.model_copy(update={"shrink": slow})
+    adapted = adapted_in(
+        tmp_path, in_a_row(), config.model_copy(update={"trial": trial}), flops=0.99
+    )
+    told = [line for line in adapted.warnings if "no channel can be removed" in line]
+    assert any("threshold.gamma" in line for line in told)
+    assert any("threshold.gate" in line for line in told)
+
+
+def test_a_reshape_that_is_called_twice_is_rebuilt(tmp_path, config):
+    """Its calls keep different numbers of channels."""
+    given = keras.Input(SHAPE)
+    flat = layers.Reshape((64, 8))
+    left = flat(layers.Conv2D(8, 3, padding="same", activation="relu")(given))
+    right = flat(layers.Conv2D(8, 1, activation="relu")(given))
+    joined = layers.Concatenate()([left, right])
+    model = keras.Model(given, layers.Dense(CLASSES)(layers.GlobalAveragePooling1D()(joined)))
+    adapted = adapted_in(tmp_path, model, config, flops=0.6)
+    assert adapted.after.flops <= adapted.target
+
+
+def test_what_layers_add_to_a_loss_is_no_guessing():
+    model = keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            layers.Flatten(),
+            layers.Dense(CLASSES, kernel_regularizer=keras.regularizers.L2(1e3)),
+        ]
+    )
+    given = images(SHAPE, 16)
+    labels = np.argmax(model.predict(given, verbose=0), axis=1)
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert model.evaluate(given, labels, verbose=0) > 100
+
+    measured = measure(model, [(given, labels)])
+    assert measured.accuracy == 1
+    assert measured.loss < np.log(CLASSES)
+    assert not measured.is_guessing
+
+
 def test_a_loss_that_is_no_number_leaves_no_file(tmp_path, config):
     wild = config.model_copy(
         update={"trial": config.trial.model_copy(update={"learning_rate": 1e30})}
@@ -281,7 +398,8 @@ def test_the_command_prints_what_it_wrote(tmp_path, config):
     two_branches().save(tmp_path / "model.keras")
     chosen = (
         f"--set=problem={{name: arrays, path: {tmp_path / 'data.npz'}, validation: 0.2}}",
-        "--set=trial={batch_size: 8, epochs: 1}",
+        "--set=trial={batch_size: 8, epochs: 1, shrink: {enabled: true}}",
+        "--set=seed=99999999999",
     )
     arguments = ("model.keras", "--problem", "search.yaml", "--flops", "0.6", *chosen)
     done = shrink_command(tmp_path, *arguments, "-o", "out.keras")

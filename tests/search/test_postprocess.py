@@ -70,6 +70,12 @@ def test_such_a_run_has_the_length_it_was_begun_with(tmp_path, generations):
     check_directory(other, run.path, fresh=True)
 
 
+def test_where_all_are_shrunk_it_says_nothing_new_and_the_run_may_become_longer(tmp_path):
+    overrides = (POSTPROCESS, "trial.shrink.enabled=true")
+    run = new_run(tmp_path, "run", *overrides)
+    check_directory(config_of(tmp_path, *overrides, "tuner.generations=4"), run.path, fresh=False)
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from shrink_networks import (
@@ -15,10 +17,11 @@ from shrink_networks import (
     random_network,
 )
 
+from mpinas.assembly.description import describe_network
 from mpinas.errors import UserMustChange
 from mpinas.morphnet.channels import ChannelGraph, graph_of
 from mpinas.morphnet.plan import make_plan
-from mpinas.morphnet.target import meet_target, target_flops, widened
+from mpinas.morphnet.target import check_reach, meet_target, target_flops, widened
 
 JOINED = network_of(
     (8, 8, 3),
@@ -51,19 +54,38 @@ def full(graph: ChannelGraph) -> int:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_it_is_the_largest_network_of_any_threshold_within_the_target(seed):
+def test_it_is_the_largest_network_within_the_target(seed):
     graph = random_graph(seed)
     shares = random_shares(graph, seed)
     floor = make_plan(graph, graph.frozen, sizes=shares, remove_layers=False).alive
-    by_threshold = [
-        graph.cost((shares > one) | floor, "flops")
-        for one in [-1.0, *np.unique(shares[~graph.frozen])]
-    ]
-    assert by_threshold == sorted(by_threshold, reverse=True)
-    for target in {by_threshold[-1], (by_threshold[0] + by_threshold[-1]) // 2}:
+    order = np.argsort(shares, kind="stable")[: int((~graph.frozen).sum())]
+    by_count = []
+    for count in range(len(order) + 1):
+        alive = np.ones(graph.groups, bool)
+        alive[order[:count]] = False
+        by_count.append(graph.cost(alive | floor, "flops"))
+    assert by_count == sorted(by_count, reverse=True)
+    for target in {by_count[-1], (by_count[0] + by_count[-1]) // 2}:
         cut = meet_target(graph, shares, target)
-        assert cut.flops == max(one for one in by_threshold if one <= target)
+        assert cut.flops == max(one for one in by_count if one <= target)
         assert cut.flops == graph.cost(cut.plan.alive, "flops")
+
+
+def test_of_equal_shares_no_more_go_than_have_to():
+    """One threshold took them all: of eight channels one was left where four were asked for."""
+    graph = graph_of(RESIDUAL)
+    shares = np.where(graph.frozen, np.inf, 0.5)
+    cut = meet_target(graph, shares, full(graph) // 2)
+    assert 0.8 * (full(graph) // 2) < cut.flops <= full(graph) // 2
+    assert cut.threshold == 0.5
+
+
+def test_layers_that_are_not_known_are_named_where_they_stand_in_the_way():
+    descriptions = describe_network(RESIDUAL)
+    first, second, *others = descriptions
+    graph = ChannelGraph((first, replace(second, channels=None), *others))
+    with pytest.raises(UserMustChange, match=rf"all in those that are not known \({second.name}"):
+        check_reach(graph, ~graph.frozen, 1, 1)
 
 
 def test_the_floor_keeps_the_most_alive_channels_of_each_layer():
