@@ -6,9 +6,10 @@ Run by hand, e.g. on prepared CIFAR-10:
         --networks 16 --arms plain one_epoch half_epoch quarter_epoch:4 --results study.jsonl
 
 Every network is trained plainly for all epochs, and in each arm of the shrink (``:4``: for 4
-epochs in all), with two seeds each; no two runs share a seed. Scores are validation accuracies. The
-*reference* of a network is a plain run with another seed: a score's Kendall tau against it says
-how well the score ranks networks. The ceiling is a plain run's own tau against the other seed. The
+epochs in all), with two seeds each; no two runs of a network share a seed. Scores are validation
+accuracies. The *reference* of a network is a plain run with another seed: a score's Kendall tau
+against it says how well the score ranks networks. All scores are of the same validation images, so
+that what these say of a network by chance is in every tau, the ceiling's included. The ceiling is a plain run's own tau against the other seed. The
 sceptic's rival of an arm is the plain run after fewer epochs, at the same cost, interpolated
 between whole epochs. As the learning rate is constant, every run is judged after each of its
 epochs. Costs are processor seconds of whole trials, as a ratio to the plain ones; intervals are
@@ -89,6 +90,7 @@ def draw_networks(config: RunConfig, wanted: int, bounds: tuple[float, float]) -
     settings = {"name": "random_search", "generations": 1, "individuals": 4}
     tuner = entry.build(entry.config.model_validate(settings), space)
     found: list[Network] = []
+    drawn = 0
     rng = np.random.default_rng(config.seed)
     while len(found) < wanted:
         for candidate in tuner.ask(tuner.init(rng), rng, 4)[0]:
@@ -98,9 +100,11 @@ def draw_networks(config: RunConfig, wanted: int, bounds: tuple[float, float]) -
                 )
             except Infeasible:
                 continue
+            drawn += 1
             if bounds[0] <= network_costs(spec).flops / 1e6 <= bounds[1]:
                 rate = float(str(candidate.blueprint.hyperparameters["learning_rate"]))
                 found.append(Network(spec=spec, learning_rate=rate))
+    print(f"{len(found)} of {drawn} networks drawn have {bounds[0]:g} to {bounds[1]:g} MFLOPs")
     return found[:wanted]
 
 
