@@ -8,13 +8,13 @@ Run by hand, e.g. on prepared CIFAR-10:
 Every network is trained plainly for all epochs, and in each arm of the shrink (``:4``: for 4
 epochs in all), with two seeds each; no two runs of a network share a seed. Scores are validation
 accuracies. The *reference* of a network is a plain run with another seed: a score's Kendall tau
-against it says how well the score ranks networks. All scores are of the same validation images, so
-that what these say of a network by chance is in every tau, the ceiling's included. The ceiling is a plain run's own tau against the other seed. The
-sceptic's rival of an arm is the plain run after fewer epochs, at the same cost, interpolated
-between whole epochs. As the learning rate is constant, every run is judged after each of its
-epochs. Costs are processor seconds of whole trials, as a ratio to the plain ones; intervals are
-bootstrapped over networks. A run that was stopped goes on: results are kept in the file, one line
-each.
+against it says how well the score ranks networks. All scores are of the same validation images,
+so that what these say of a network by chance is in every tau, the ceiling's included. The ceiling
+is a plain run's own tau against the other seed. The sceptic's rival of an arm is the plain run
+after fewer epochs, at the same cost, interpolated between whole epochs. As the learning rate is
+constant, every run is judged after each of its epochs. Costs are processor seconds of whole
+trials, as a ratio to the plain ones; intervals are bootstrapped over networks. A run that was
+stopped goes on: results are kept in the file, one line each.
 """
 
 from __future__ import annotations
