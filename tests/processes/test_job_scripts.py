@@ -40,11 +40,15 @@ while [ $SECONDS -lt $end ]; do sleep 0.05; done
 exit "$CODE"
 """
 SCHEDULER = """#!/bin/bash
-case "$*" in show*) printf 'n1\\nn2\\n'; exit ;; esac
+case "$(basename "$0") $*" in
+  "scontrol show "*) printf 'n1\\nn2\\n' && exit ;;
+  squeue*) echo "$STATE" && exit ;;
+esac
 echo "$(basename "$0") $*" >>"$RECORD"
 exit "${REFUSED:-0}"
 """
 BY_SLURM = {"scheduler": "slurm", "launcher": "mpiexec"}
+LAUNCHERS = ("mpiexec", "srun", "jsrun")
 REQUEUED = "scontrol requeue 7"
 
 
@@ -56,9 +60,9 @@ class Machine:
         self.jobs: list[subprocess.Popen[str]] = []
         (folder / "bin").mkdir()
         (folder / "work").mkdir()
-        for name in ("mpiexec", "srun", "jsrun", "scontrol", "brequeue"):
+        for name in (*LAUNCHERS, "scontrol", "squeue", "brequeue"):
             program = folder / "bin" / name
-            program.write_text(SCHEDULER if name in ("scontrol", "brequeue") else LAUNCHER)
+            program.write_text(LAUNCHER if name in LAUNCHERS else SCHEDULER)
             program.chmod(0o755)
 
     def script(self, scheduler: str, settle_s: int = 0, **changes: object) -> str:
@@ -81,6 +85,7 @@ class Machine:
             "LSB_JOBID": "8",
             "LSB_MCPU_HOSTS": "h1 3 h2 3",
             "CODE": "75",
+            "STATE": "RUNNING",
             **{name: str(value) for name, value in variables.items()},
         }
         (self.folder / "script").write_text(text)
@@ -266,7 +271,17 @@ def test_under_srun_the_shell_only_outlives_the_signal(machine: Machine) -> None
 
 def test_a_job_that_cannot_be_requeued_says_what_to_do(machine: Machine) -> None:
     code, said = end(machine.start(machine.script(**BY_SLURM), LASTS=0, REFUSED=1))
-    assert (code, said) == (75, "Not requeued: submit the job again to go on.\n")
+    assert (code, said) == (75, "Saved, not requeued: submit the job again to go on.\n")
+
+
+@pytest.mark.parametrize(("state", "requeued"), [("COMPLETING", []), ("", [REQUEUED])])
+def test_a_job_that_scancel_ends_is_saved_and_stays_ended(
+    machine: Machine, state: str, requeued: list[str]
+) -> None:
+    """Slurm would take it back into the queue; a controller that does not answer is no scancel."""
+    code, said = end(machine.start(machine.script("slurm"), LASTS=0, STATE=state))
+    assert (code, machine.requeued()) == (75, requeued)
+    assert ("submit the job again" in said) == (not requeued)
 
 
 def test_hosts_and_ranks_of_each_launcher(machine: Machine) -> None:

@@ -18,7 +18,8 @@ from mpinas.jobs.request import JobRequest
 from mpinas.jobs.script import job_script
 from mpinas.jobs.template import fill, read_template, schedulers
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "jobs"
+CHECKOUT = Path(__file__).parents[2]
+GOLDEN = CHECKOUT / "tests/golden/jobs"
 HOME = Path("/home/ada/search")
 REQUEST = JobRequest(
     config=HOME / "cifar10.yaml",
@@ -402,6 +403,24 @@ def test_command_line_leaves_out(place: Path) -> None:
     result = invoke("lsf", "search.yaml", "--without", "requeue,warning,rerun", "--walltime", "60")
     assert result.exit_code == 0, result.output
     assert not re.search(r"#BSUB -(Q|wa|r)\b", result.stdout)
+
+
+def documented() -> list[str]:
+    """The ``job`` commands of the page for users, each in one line."""
+    text = (CHECKOUT / "docs/clusters.md").read_text().replace("\\\n", " ")
+    return re.findall(r"^ *python -m mpinas job (.*?) > ", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", documented())
+def test_documented_commands(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.chdir(CHECKOUT)
+    words = shlex.split(command.replace("CONFIG", "configs/quickstart.yaml").replace(" ...", ""))
+    result = invoke(*words)
+    assert result.exit_code == 0, result.output
+
+
+def test_there_are_documented_commands() -> None:
+    assert {command.split()[0] for command in documented()} == {"slurm", "lsf", "lsf-jsrun"}
 
 
 @pytest.mark.parametrize(("scheduler", "program"), [("slurm", "sbatch"), ("lsf", "bsub")])

@@ -37,10 +37,10 @@ launch=({{launch}} --erf_input "$scratch/resources")
 {{include search}}
 
 if [ "$code" -eq 75 ] && [ $interrupted -eq 1 ]; then
-  echo "Killed, and saved: submit the job again to go on." >&2
+  echo "Saved, not requeued: submit the job again to go on." >&2
   exit 130
 fi
 {{requeue!}}if [ "$code" -eq 75 ]; then
-{{requeue!}}  brequeue "$LSB_JOBID" || echo "Not requeued: submit the job again to go on." >&2
+{{requeue!}}  brequeue "$LSB_JOBID" || echo "Saved, not requeued: submit the job again to go on." >&2
 {{requeue!}}fi
 exit "$code"

@@ -33,7 +33,10 @@ launch=({{launch}})
 
 {{include search}}
 
-{{requeue?}}if [ "$code" -eq 75 ]; then
-{{requeue?}}  scontrol requeue "$SLURM_JOB_ID" || echo "Not requeued: submit the job again to go on." >&2
+{{requeue?}}if [ "$code" -eq 75 ]; then # after scancel, which is to end a job for good, it runs no more
+{{requeue?}}  case $(squeue -h -j "$SLURM_JOB_ID" -o %T) in
+{{requeue?}}    RUNNING | "") scontrol requeue "$SLURM_JOB_ID" ;;
+{{requeue?}}    *) false ;;
+{{requeue?}}  esac || echo "Saved, not requeued: submit the job again to go on." >&2
 {{requeue?}}fi
 exit "$code"

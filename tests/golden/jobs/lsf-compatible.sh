@@ -62,10 +62,10 @@ if [ $signals -eq 0 ]; then
 fi
 
 if [ "$code" -eq 75 ] && [ $interrupted -eq 1 ]; then
-  echo "Killed, and saved: submit the job again to go on." >&2
+  echo "Saved, not requeued: submit the job again to go on." >&2
   exit 130
 fi
 if [ "$code" -eq 75 ]; then
-  brequeue "$LSB_JOBID" || echo "Not requeued: submit the job again to go on." >&2
+  brequeue "$LSB_JOBID" || echo "Saved, not requeued: submit the job again to go on." >&2
 fi
 exit "$code"

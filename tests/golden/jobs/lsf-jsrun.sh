@@ -85,7 +85,7 @@ if [ $signals -eq 0 ]; then
 fi
 
 if [ "$code" -eq 75 ] && [ $interrupted -eq 1 ]; then
-  echo "Killed, and saved: submit the job again to go on." >&2
+  echo "Saved, not requeued: submit the job again to go on." >&2
   exit 130
 fi
 exit "$code"

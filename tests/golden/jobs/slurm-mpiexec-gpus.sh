@@ -72,7 +72,10 @@ if [ $signals -eq 0 ]; then
   code=$(cat "$scratch/code") || code=1
 fi
 
-if [ "$code" -eq 75 ]; then
-  scontrol requeue "$SLURM_JOB_ID" || echo "Not requeued: submit the job again to go on." >&2
+if [ "$code" -eq 75 ]; then # after scancel, which is to end a job for good, it runs no more
+  case $(squeue -h -j "$SLURM_JOB_ID" -o %T) in
+    RUNNING | "") scontrol requeue "$SLURM_JOB_ID" ;;
+    *) false ;;
+  esac || echo "Saved, not requeued: submit the job again to go on." >&2
 fi
 exit "$code"
