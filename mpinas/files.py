@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,15 @@ from pathlib import Path
 
 USER_BLOCK_BYTES = 512
 """In front of an HDF5 file; HDF5 leaves them to the user."""
+DISK_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EFBIG,
+    errno.EIO,
+    errno.ESTALE,
+)
+"""What a disk does to a job, and no change of the input would mend."""
 
 
 def user_block(title: str, digest: str) -> bytes:

@@ -7,14 +7,17 @@ signal is noticed at once.
 from __future__ import annotations
 
 import logging
+import os
+import re
 import time
 from dataclasses import dataclass
 
 from mpinas.clock import Clock
 from mpinas.dispatch.base import Executor
 from mpinas.errors import NoWorkerLeft
+from mpinas.files import DISK_ERRORS
 from mpinas.monitor import Monitor
-from mpinas.records import Event, Finished, TrialSpec
+from mpinas.records import Event, Failure, Finished, TrialResult, TrialSpec
 from mpinas.search import Search
 from mpinas.signals import StopRequest
 
@@ -76,7 +79,9 @@ class Pump:
 
     def _take(self, event: Event, out: dict[str, TrialSpec]) -> None:
         if isinstance(event, Finished) and event.result.trial_id in out:
-            self.clock.learn(out.pop(event.result.trial_id), event.result)
+            spec = out.pop(event.result.trial_id)
+            _refuse_full_disk(spec, event.result)
+            self.clock.learn(spec, event.result)
         self.monitor.take(event)
         self.search.take(event)
 
@@ -97,3 +102,19 @@ class Pump:
             logger.warning("not waited for: %s", ", ".join(self.search.running))
         left_s = 0.0 if self.stopping.urgent() else give_up_s - time.monotonic()
         self.executor.close(max(0.0, left_s))
+
+
+def _refuse_full_disk(spec: TrialSpec, result: TrialResult) -> None:
+    """Ends the job where the disk took a trial's weights no more.
+
+    The journal may still have room for a line, and would tell of one failed trial after another.
+
+    Raises:
+        OSError: as the worker met it.
+    """
+    file = spec.weights_path
+    if result.failure is not Failure.INFRASTRUCTURE or file is None or file not in result.error:
+        return
+    codes = {int(code) for code in re.findall(r"\[Errno (\d+)\]", result.error)}
+    for code in codes.intersection(DISK_ERRORS):
+        raise OSError(code, os.strerror(code), file)

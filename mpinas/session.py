@@ -5,7 +5,6 @@ This is what ``python -m mpinas run`` calls in the searching process.
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from mpinas.config import RunConfig
 from mpinas.config_file import dump_config
 from mpinas.dispatch.base import Executor
 from mpinas.errors import DiskFault, fault
+from mpinas.files import DISK_ERRORS
 from mpinas.mending import mend_directory
 from mpinas.monitor import Monitor
 from mpinas.opening import (
@@ -34,16 +34,6 @@ from mpinas.search import Search
 from mpinas.signals import StopRequest
 
 logger = logging.getLogger(__name__)
-
-DISK_ERRORS = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EROFS,
-    errno.EFBIG,
-    errno.EIO,
-    errno.ESTALE,
-)
-"""What a disk does to a job, and no change of the input would mend."""
 
 
 def run_search(

@@ -1,31 +1,44 @@
 """A job that is asked to stop saves what it has, ends with 75, and goes on where it was.
 
-USR1 is the one signal that the launchers of both MPIs pass on (MPICH's dies of USR2).
+USR1 is the one signal that the launchers of both MPIs pass on (MPICH's dies of USR2). Time
+limits here are loose; ``tests/benchmarks/drain.py`` measures.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import mpi_launcher
+import psutil
 import pytest
 from searching import config_file, found
 from test_same_search import search, shown
 
 from mpinas.run_directory import RunDirectory
+from mpinas.signals import ECHO_S
 
 SLOW = ("--set", "trial.fake.seconds={mean: 0.3, sigma: 0.3}")
 
 
-def start(config: Path, out: Path, ranks: int) -> subprocess.Popen[str]:
-    program = ["-m", "mpinas", "run", str(config), "--out", str(out), *SLOW]
+ENDLESS = ("--set", "trial.fake.seconds={mean: 300, sigma: 0}")
+
+
+def start(
+    config: Path,
+    out: Path,
+    ranks: int,
+    *options: str,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[str]:
+    program = ["-m", "mpinas", "run", str(config), "--out", str(out), *(options or SLOW)]
     if ranks:
-        return mpi_launcher.start(ranks, program)
-    return mpi_launcher.start_alone([*program, "--workers", "2"])
+        return mpi_launcher.start(ranks, program, environment)
+    return mpi_launcher.start_alone([*program, "--workers", "2"], environment)
 
 
 def wait_for_trials(out: Path, count: int, limit_s: float = 60.0) -> None:
@@ -45,7 +58,8 @@ def test_a_signal_stops_the_job_in_order_and_it_goes_on_later(
     job = start(config, out, ranks)
     try:
         wait_for_trials(out, 3)
-        job.send_signal(number)
+        for one in (signal.SIGCONT, number, signal.SIGCONT):  # as Slurm does
+            job.send_signal(one)
         output, errors = job.communicate(timeout=60)
     finally:
         mpi_launcher.stop(job)
@@ -91,3 +105,110 @@ def test_more_signals_do_not_change_the_exit_code(
     while alone.poll() is None and time.monotonic() < deadline:
         alone.send_signal(signal.SIGTERM)
         time.sleep(0.02)
+
+
+def wait_for_log(out: Path, words: str, count: int = 1, limit_s: float = 60.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not (out / "run.log").exists() or (out / "run.log").read_text().count(words) < count:
+        assert time.monotonic() < deadline, f"nothing is logged of {words!r}"
+        time.sleep(0.05)
+
+
+def forkservers(job: subprocess.Popen[str]) -> list[psutil.Process]:
+    family = psutil.Process(job.pid).children(recursive=True)
+    return [one for one in family if "mpinas.trial.forkserver" in " ".join(one.cmdline())]
+
+
+def hang_one_worker(job: subprocess.Popen[str], ranks: int) -> psutil.Process:
+    """Stops what a worker depends on, so that its trial cannot be ended in order.
+
+    Local workers share a forkserver; under MPI the rank above one forkserver is stopped.
+    """
+    server = min(forkservers(job), key=lambda one: one.pid)
+    stopped = server.parent() if ranks else server
+    assert stopped is not None
+    stopped.suspend()
+    return stopped
+
+
+@pytest.mark.parametrize("ranks", [0, 3])
+def test_a_second_signal_ends_at_once_what_the_first_one_waits_for(
+    tmp_path: Path, ranks: int
+) -> None:
+    config, out = config_file(tmp_path), tmp_path / "run"
+    job = start(config, out, ranks, *ENDLESS, "--set", "run.grace_s=300")
+    try:
+        wait_for_log(out, "started on", 2)
+        hang_one_worker(job, ranks)
+        job.send_signal(signal.SIGUSR1)
+        wait_for_log(out, "SIGUSR1: 2 running trials are cancelled")
+        time.sleep(ECHO_S + 0.5)
+        assert job.poll() is None, "there was nothing to wait for"
+        job.send_signal(signal.SIGUSR1)
+        output, errors = job.communicate(timeout=60)
+    finally:
+        mpi_launcher.stop(job)
+    assert job.returncode == 75, output + errors
+    assert "Traceback" not in errors
+    assert "not waited for" in errors
+    assert "the same command goes on" in output
+    assert not RunDirectory(out).owner.exists()
+
+
+def test_a_worker_that_hangs_is_not_waited_for_beyond_the_grace_time(tmp_path: Path) -> None:
+    config, out = config_file(tmp_path), tmp_path / "run"
+    job = start(config, out, 3, *ENDLESS, "--set", "run.grace_s=2")
+    try:
+        wait_for_log(out, "started on", 2)
+        family = [one.pid for one in psutil.Process(job.pid).children(recursive=True)]
+        hang_one_worker(job, 3)
+        job.send_signal(signal.SIGUSR1)
+        output, errors = job.communicate(timeout=60)
+    finally:
+        mpi_launcher.stop(job)
+    assert job.returncode == 75, output + errors
+    _, alive = psutil.wait_procs([psutil.Process(p) for p in family if psutil.pid_exists(p)], 20)
+    assert alive == []
+
+
+def asking(program: str, answer: str, folder: Path) -> dict[str, str]:
+    """A scheduler's program of that name that gives this answer, in front of all others."""
+    file = folder / program
+    file.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    file.chmod(0o755)
+    return {"PATH": os.pathsep.join([str(folder), os.environ["PATH"]])}
+
+
+@pytest.mark.parametrize(
+    ("ranks", "job", "program", "answer"),
+    [(0, "SLURM_JOB_ID", "squeue", "0:20"), (3, "LSB_JOBID", "bjobs", "-|1.0|40 second(s)")],
+)
+def test_the_end_that_a_scheduler_tells_stops_the_job_before_it(
+    tmp_path: Path, ranks: int, job: str, program: str, answer: str
+) -> None:
+    config, out = config_file(tmp_path), tmp_path / "run"
+    environment = {job: "7", **asking(program, answer, tmp_path)}
+    process = start(config, out, ranks, *ENDLESS, environment=environment)
+    try:
+        output, errors = process.communicate(timeout=90)
+    finally:
+        mpi_launcher.stop(process)
+    assert process.returncode == 75, output + errors
+    assert f"the job ends in 20 s ({program})" in errors
+    assert "the walltime is near" in errors
+
+
+def test_a_job_that_is_over_already_is_refused_with_the_cure_and_writes_nothing(
+    tmp_path: Path,
+) -> None:
+    config, out = config_file(tmp_path), tmp_path / "run"
+    environment = {"LSB_JOBID": "7", **asking("bjobs", "-|1.0|90 second(s)", tmp_path)}
+    job = start(config, out, 3, environment=environment)
+    try:
+        output, errors = job.communicate(timeout=60)
+    finally:
+        mpi_launcher.stop(job)
+    assert job.returncode == 2, output + errors
+    (line,) = [line for line in errors.splitlines() if "over before a trial" in line]
+    assert "--walltime" in line
+    assert not out.exists()

@@ -10,13 +10,22 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import mpi_launcher
 import pytest
-from searching import config_file, drive, found, new_run, search_in
+from searching import config_file, config_of, drive, fake_result, found, new_run, search_in
 
+from mpinas.clock import Clock
+from mpinas.dispatch.inline import InlineExecutor
+from mpinas.errors import DiskFault
+from mpinas.journal import read_results
+from mpinas.opening import RunOptions
+from mpinas.records import Failure, TrialResult, TrialSpec, TrialStatus
 from mpinas.run_directory import RunDirectory
+from mpinas.session import run_search
+from mpinas.signals import StopRequest
 
 PAGE_BYTES = 4096
 SIZE = "2m"
@@ -180,3 +189,34 @@ def test_a_full_disk_at_the_start_of_a_job_is_one_line(
     filler.unlink()
     assert run_here(config, directory.path).returncode == 0
     assert found(directory) == never
+
+
+def test_weights_that_the_disk_does_not_take_fail_no_trial(tmp_path: Path) -> None:
+    """A journal line still fits where a megabyte does not."""
+    options = ("trial.save_weights=best", "trial.fake.failures={}")
+    directory = new_run(tmp_path, "run", *options)
+    ran = []
+
+    def run_trial(spec: TrialSpec, report: object) -> TrialResult:
+        ran.append(spec.trial_id)
+        if len(ran) < 3:
+            return fake_result(spec)
+        return replace(
+            fake_result(spec),
+            status=TrialStatus.FAILED,
+            fitness=None,
+            failure=Failure.INFRASTRUCTURE,
+            error=f"the weights cannot be written to {spec.weights_path}: [Errno 28] No space",
+        )
+
+    with pytest.raises(DiskFault, match=r"weights/g000-t00\d.*No space left on device") as caught:
+        run_search(
+            config_of(tmp_path, *options),
+            RunOptions(config=tmp_path / "search.yaml", out=directory.path),
+            InlineExecutor(run_trial),
+            StopRequest(),
+            Clock(deadline_s=None, reserve_s=0.0, now_s=time.monotonic),
+        )
+    assert "\n" not in str(caught.value)
+    assert len(ran) == 3
+    assert not any("cannot be written" in one.error for one in read_results(directory.journal(0)))

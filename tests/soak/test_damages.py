@@ -59,8 +59,8 @@ def append_noise(file: Path, draw: random.Random) -> None:
 
 def copy_neighbour(file: Path, draw: random.Random) -> None:
     """As a careless restore from a backup does."""
-    shutil.copy(draw.choice(sorted(file.parent.glob(f"*{file.suffix}"))), f"{file}.copy")
-    Path(f"{file}.copy").replace(file)
+    neighbours = [one for one in sorted(file.parent.glob(f"*{file.suffix}")) if one.is_file()]
+    file.write_bytes(draw.choice(neighbours).read_bytes())
 
 
 def remove(file: Path, draw: random.Random) -> None:
