@@ -70,6 +70,8 @@ def local_introductions(workers: int, environment: Mapping[str, str]) -> dict[in
 def place_all(hellos: Mapping[int, Hello], settings: WorkerSettings) -> dict[int, Place]:
     """Every worker's place by its rank.
 
+    Workers of a node are counted as they are here: some that were started may be lost.
+
     Raises:
         LaunchFault: there are not enough devices; all that is wrong, each thing once.
     """
@@ -82,7 +84,7 @@ def place_all(hellos: Mapping[int, Hello], settings: WorkerSettings) -> dict[int
         except LaunchFault as error:
             faults.update(dict.fromkeys(error.faults))
             continue
-        share = share_processors(hello.local_rank, [other.processors for other in node])
+        share = _share(hello, node)
         places[rank] = Place(binding=binding, share=share)
     if faults:
         raise LaunchFault(*faults)
@@ -98,7 +100,7 @@ def processor_warnings(hellos: Mapping[int, Hello], threads: int) -> tuple[str, 
     lines: Counter[str] = Counter()
     for hello in hellos.values():
         node = _node_of(hello, hellos)
-        share = share_processors(hello.local_rank, [other.processors for other in node])
+        share = _share(hello, node)
         if _is_bound_to_a_core(hello):
             lines[_bound_to_a_core(hello)] += 1
         elif share.each < threads:
@@ -114,10 +116,14 @@ def _node_of(hello: Hello, hellos: Mapping[int, Hello]) -> list[Hello]:
     return sorted(node, key=lambda other: other.local_rank)
 
 
+def _share(hello: Hello, node: Sequence[Hello]) -> Share:
+    return share_processors(node.index(hello), [other.processors for other in node])
+
+
 def _bind(hello: Hello, node: Sequence[Hello], settings: WorkerSettings) -> Binding:
     return bind(
-        hello.local_rank,
-        hello.local_size,
+        node.index(hello),
+        len(node),
         hello.environment,
         gpus_present=hello.gpus_present,
         gpu_binding=settings.gpu_binding,

@@ -48,12 +48,9 @@ def places_of(
 def _devices_finding(places: Mapping[int, Place]) -> Finding:
     devices = [place.binding.device for place in places.values()]
     on_gpus = sum(1 for device in devices if device != "cpu")
-    return fine(
-        "devices",
-        f"devices: {on_gpus} of {len(devices)} workers on a GPU, the others on processors"
-        if on_gpus
-        else "devices: no GPU, trials run on processors",
-    )
+    if on_gpus == 0:
+        return fine("devices", "devices: no GPU, trials run on processors")
+    return fine("devices", f"devices: {on_gpus} of {len(devices)} workers on a GPU")
 
 
 def gpu_findings(

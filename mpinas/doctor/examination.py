@@ -7,7 +7,8 @@ time is a finding.
 
 from __future__ import annotations
 
-import shutil
+import contextlib
+import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -209,8 +210,13 @@ def _order_all(
         )
         orders[rank] = to_json(order)
     say(post, orders, ANSWER_S)
-    heard = hear(post, orders, 2 * ANSWER_S + wish.limit_s)
+    heard = hear(post, orders, _patience_s(wish))
     return {rank: from_json(Answer, text) for rank, text in heard.items()}
+
+
+def _patience_s(wish: Wish) -> float:
+    """For answers to orders."""
+    return 2 * ANSWER_S + (wish.limit_s if _tries_tensorflow(wish) else 0.0)
 
 
 def _answer_findings(
@@ -221,7 +227,7 @@ def _answer_findings(
 ) -> list[Finding]:
     findings: list[Finding] = []
     silent = [rank for rank in workers if rank not in answers]
-    findings += silence_findings(silent, 2 * ANSWER_S + wish.limit_s)
+    findings += silence_findings(silent, _patience_s(wish))
     for rank, one in answers.items():
         if one.told is not None:
             device = places[rank].binding.device if rank in places else "cpu"
@@ -266,10 +272,12 @@ def _folder_of(told: Told) -> str:
 
 
 def _clean_up(told: Told) -> None:
-    """Removes what the child made; not where its file system does not answer."""
-    folder = _folder_of(told)
-    if folder:
-        shutil.rmtree(folder, ignore_errors=True)
+    """Removes what the child made; by a process, as the file system may not answer."""
+    made = told.find("folder")
+    if made is not None:
+        remover = subprocess.Popen(["rm", "-rf", made["folder"]], stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            remover.wait(ANSWER_S)
 
 
 def _sees(folder: Path) -> bool:

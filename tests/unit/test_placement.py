@@ -66,6 +66,15 @@ def test_all_that_is_wrong_is_told_at_once_and_once() -> None:
     assert len(error.value.faults) == 2
 
 
+def test_a_lost_worker_leaves_its_place_to_the_others() -> None:
+    hellos = hellos_of([range(4)] * 3, ["0,1"] * 3)
+    del hellos[1]
+    places = place_all(hellos, SETTINGS)
+    assert [place.binding.device for place in places.values()] == ["gpu:0", "gpu:1"]
+    assert [place.share.processors for place in places.values()] == [(0, 1), (2, 3)]
+    assert processor_warnings(hellos, threads=2) == ()
+
+
 def test_enough_processors_are_no_matter() -> None:
     assert processor_warnings(hellos_of([range(4)] * 2), threads=2) == ()
 
