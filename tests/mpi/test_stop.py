@@ -41,7 +41,7 @@ def start(
     return mpi_launcher.start_alone([*program, "--workers", "2"], environment)
 
 
-def wait_for_trials(out: Path, count: int, limit_s: float = 60.0) -> None:
+def wait_for_trials(out: Path, count: int, limit_s: float = 120.0) -> None:
     deadline = time.monotonic() + limit_s
     while len(found(RunDirectory(out))) < count:
         assert time.monotonic() < deadline, "no trial ended"
@@ -60,7 +60,7 @@ def test_a_signal_stops_the_job_in_order_and_it_goes_on_later(
         wait_for_trials(out, 3)
         for one in (signal.SIGCONT, number, signal.SIGCONT):  # as Slurm does
             job.send_signal(one)
-        output, errors = job.communicate(timeout=60)
+        output, errors = job.communicate(timeout=120)
     finally:
         mpi_launcher.stop(job)
     assert job.returncode == 75, output + errors
@@ -78,7 +78,7 @@ def alone(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     job = start(config_file(tmp_path), tmp_path / "run", 0)
     try:
         yield job
-        _, errors = job.communicate(timeout=60)
+        _, errors = job.communicate(timeout=120)
     finally:
         mpi_launcher.stop(job)
     assert job.returncode == 75, errors
@@ -107,7 +107,7 @@ def test_more_signals_do_not_change_the_exit_code(
         time.sleep(0.02)
 
 
-def wait_for_log(out: Path, words: str, count: int = 1, limit_s: float = 60.0) -> None:
+def wait_for_log(out: Path, words: str, count: int = 1, limit_s: float = 120.0) -> None:
     deadline = time.monotonic() + limit_s
     while not (out / "run.log").exists() or (out / "run.log").read_text().count(words) < count:
         assert time.monotonic() < deadline, f"nothing is logged of {words!r}"
@@ -145,7 +145,7 @@ def test_a_second_signal_ends_at_once_what_the_first_one_waits_for(
         time.sleep(ECHO_S + 0.5)
         assert job.poll() is None, "there was nothing to wait for"
         job.send_signal(signal.SIGUSR1)
-        output, errors = job.communicate(timeout=60)
+        output, errors = job.communicate(timeout=120)
     finally:
         mpi_launcher.stop(job)
     assert job.returncode == 75, output + errors
@@ -163,7 +163,7 @@ def test_a_worker_that_hangs_is_not_waited_for_beyond_the_grace_time(tmp_path: P
         family = [one.pid for one in psutil.Process(job.pid).children(recursive=True)]
         hang_one_worker(job, 3)
         job.send_signal(signal.SIGUSR1)
-        output, errors = job.communicate(timeout=60)
+        output, errors = job.communicate(timeout=120)
     finally:
         mpi_launcher.stop(job)
     assert job.returncode == 75, output + errors
@@ -190,7 +190,7 @@ def test_the_end_that_a_scheduler_tells_stops_the_job_before_it(
     environment = {job: "7", **asking(program, answer, tmp_path)}
     process = start(config, out, ranks, *ENDLESS, environment=environment)
     try:
-        output, errors = process.communicate(timeout=90)
+        output, errors = process.communicate(timeout=120)
     finally:
         mpi_launcher.stop(process)
     assert process.returncode == 75, output + errors
@@ -205,7 +205,7 @@ def test_a_job_that_is_over_already_is_refused_with_the_cure_and_writes_nothing(
     environment = {"LSB_JOBID": "7", **asking("bjobs", "-|1.0|90 second(s)", tmp_path)}
     job = start(config, out, 3, environment=environment)
     try:
-        output, errors = job.communicate(timeout=60)
+        output, errors = job.communicate(timeout=120)
     finally:
         mpi_launcher.stop(job)
     assert job.returncode == 2, output + errors
