@@ -20,7 +20,7 @@ from searching import config_of
 from mpinas.jobs.request import JobRequest
 from mpinas.jobs.script import job_script
 
-LIMIT_S = 30.0
+LIMIT_S = 120.0
 
 # Ends with $CODE when it got USR1 $SIGNALS times, or by itself after $LASTS seconds.
 LAUNCHER = """#!/bin/bash
