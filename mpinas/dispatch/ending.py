@@ -3,8 +3,8 @@
 Rank 0 says STOP, each worker answers FAREWELL, and rank 0's exit code is the job's. Without fault
 tolerance all meet in ``MPI_Finalize``, and ``MPI_Abort`` ends what does not answer. Where MPI lets
 a job outlive its ranks (Open MPI's ULFM) neither can be relied on: ``MPI_Finalize`` waited for
-ever in 6 of 41 jobs that had lost a rank in the middle of a large message, ``MPI_Abort`` in
-jobs that had lost none. There a worker dies by SIGKILL, which the launcher takes for a loss it was
+ever in 7 of 43 jobs that had lost a rank in the middle of a large message, ``MPI_Abort`` in a
+job that had lost none. There a worker dies by SIGKILL, which the launcher takes for a loss it was
 told to bear, and rank 0 leaves last, by ``os._exit``. It must not know what a trial is.
 """
 

@@ -9,8 +9,10 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,17 +26,22 @@ from executor_contract import (
     check_failure,
 )
 from handmade import ODD_PROGRAM, fake_spec, farm, farm_again
+from losing import environment_rank
 
+from mpinas.dispatch import mpi
 from mpinas.dispatch.ending import abort_on_error, dismiss, leave, leave_as_worker
 from mpinas.dispatch.mpi import MpiExecutor, World, join
 from mpinas.dispatch.servant import ignore_signals, serve
 from mpinas.dispatch.settings import WorkerSettings
-from mpinas.errors import LaunchFault
+from mpinas.errors import LaunchFault, NoWorkerLeft
 from mpinas.records import Event, Finished, Started, WorkerLost, to_plain
 from mpinas.trial import handle
 from mpinas.trial.processes import resident_mb
 
 Options = Mapping[str, Any]
+
+LARGE_RESULT_S = 3.0
+"""A child and its worker have a large result ready and begun to send after this; nobody reads."""
 
 
 def say(**what: Any) -> None:
@@ -187,22 +194,33 @@ def take_a_signal(world: World, options: Options) -> int:
 
 
 def lose_a_worker(world: World, options: Options) -> int:
-    """Kills worker 1 in the middle of a trial; the other one runs the next trials."""
-    executor = executor_of(world, {"settings": {"gpus": 0, "grace_s": 5.0}})
-    executor.submit(fake_spec(0, failures={"hang": 1.0}))
-    started = False
-    while not started:
-        started = any(isinstance(event, Started) for event in executor.events(1.0))
-    os.kill(executor.process_ids()[1], signal.SIGKILL)
+    """Kills worker 1 as ``while`` says; the other one runs the next trials."""
+    odd = options["while"] == "sending"
+    settings = {"gpus": 0, "grace_s": 5.0, "runner": "odd" if odd else "fake"}
+    executor = executor_of(world, {"settings": settings})
+    if options["while"] != "idle":
+        spec = fake_spec(0, failures={"hang": 1.0})
+        executor.submit(replace(spec, candidate={"odd": "large"}) if odd else spec)
+        while not any(isinstance(event, Started) for event in executor.events(1.0)):
+            continue
+    if odd:
+        time.sleep(LARGE_RESULT_S)
+    worker = psutil.Process(executor.process_ids()[1])
+    below = worker.children(recursive=True)
+    worker.kill()
     lost: list[Event] = []
     while not lost:
         lost += [event for event in executor.events(1.0) if isinstance(event, WorkerLost)]
     say(kind="WorkerLost", **to_plain(lost[0]))
-    for event in farm(executor, [fake_spec(1), fake_spec(2)]):
+    _, alive = psutil.wait_procs(below, timeout=10)
+    say(below=len(below), alive=len(alive))
+    specs = [replace(fake_spec(index), candidate={"odd": "large"}) for index in (1, 2)]
+    for event in farm(executor, specs):
         if isinstance(event, Finished):
             say(ended=event.result.trial_id)
     executor.close()
-    leave(world, executor.unanswered, 0)
+    say(unanswered=executor.unanswered, farewells=list(executor.farewells))
+    leave(world, executor.unanswered, options.get("exit_code", 0))
 
 
 SCENARIOS: Mapping[str, Callable[[World, Options], int]] = {
@@ -221,8 +239,20 @@ SCENARIOS: Mapping[str, Callable[[World, Options], int]] = {
 }
 
 
+def run_scenario(world: World, scenario: str, options: Options) -> int:
+    """The scenario; where it finds no worker, the end that the command line makes of it."""
+    try:
+        return SCENARIOS[scenario](world, options)
+    except NoWorkerLeft as error:
+        say(fault=str(error))
+        leave(world, dismiss(world, 5.0), 1)
+
+
 def main() -> int:
     scenario, options = sys.argv[1], json.loads(sys.argv[2])
+    mpi.INIT_LIMIT_S = options.get("init_limit_s", mpi.INIT_LIMIT_S)
+    if "dies_before_init" in options and environment_rank() == options["dies_before_init"]:
+        os.kill(os.getpid(), signal.SIGKILL)
     try:
         world = join(os.environ)
     except LaunchFault as error:
@@ -230,9 +260,11 @@ def main() -> int:
         return 2
     abort_on_error(world)
     if world.rank == 0:
-        return SCENARIOS[scenario](world, options)
+        return run_scenario(world, scenario, options)
     ignore_signals()
-    if scenario == "check_broken_workers":
+    if world.rank in options.get("die_before_hello", ()):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if scenario == "check_broken_workers" or options.get("while") == "sending":
         handle.PROGRAM = ODD_PROGRAM
     if world.rank == options.get("broken_rank"):
         handle.PROGRAM = "raise SystemExit(1)"

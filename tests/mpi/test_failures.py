@@ -69,17 +69,3 @@ def test_a_worker_that_cannot_start_children_is_set_aside_and_the_others_go_on()
     assert len(failed) <= 3
     assert "the forkserver died" in lost["reason"]
     assert pick(lines, "free") == [1]
-
-
-@pytest.mark.skipif(not mpi_launcher.is_open_mpi(), reason="MPICH ends the job instead")
-def test_a_worker_that_mpi_reports_dead_is_lost_with_its_trial() -> None:
-    """Open MPI tells of dead ranks under --with-ft; the farm goes on with the rest."""
-    job = mpi_launcher.run(
-        3,
-        [PROGRAM, "lose_a_worker", json.dumps({})],
-        launcher_options=["--with-ft", "ulfm"],
-    )
-    lines = [json.loads(line) for line in job.stdout.splitlines() if line.startswith("{")]
-    (lost,) = [line for line in lines if line.get("kind") == "WorkerLost"]
-    assert (lost["trial_id"], lost["worker"]["rank"]) == ("g000-t000", 1)
-    assert pick(lines, "ended") == ["g000-t001", "g000-t002"]
