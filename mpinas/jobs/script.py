@@ -23,6 +23,10 @@ send the signal up to a minute early (sbatch(1), --signal), which only lengthens
 NEEDS_A_BLANK = {"queue": "queue", "account": "account", "memory_mb": "memory_per_cpu_mb"}
 """Field of a request -> the blank without which a template would ignore it in silence."""
 
+SURVIVORS_WAIT_S = 60
+"""From the end of the first rank until srun ends the others. At an orderly end they need seconds;
+where a rank was killed they would wait for it until the walltime."""
+
 LAUNCHES_ALONE = "none"
 STARTED_BY_SLURM = "srun"
 STARTED_BY_JSM = "jsrun"
@@ -221,6 +225,8 @@ def _launch(layout: Layout, launcher: Launcher) -> str:
             f"--ntasks={layout.all_workers + 1}",
             f"--cpus-per-task={layout.cpus_per_worker}",
         )
+        if not any(word.startswith(("--wait", "-W")) for word in launcher.words):
+            options += (f"--wait={SURVIVORS_WAIT_S}",)
     elif launcher.program == STARTED_BY_JSM:
         options = ()
     elif not any(word.lstrip("-") == "bind-to" for word in launcher.words):

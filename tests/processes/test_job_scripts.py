@@ -85,7 +85,7 @@ class Machine:
             "LSB_JOBID": "8",
             "LSB_MCPU_HOSTS": "h1 3 h2 3",
             "CODE": "75",
-            "STATE": "RUNNING",
+            "STATE": "RUNNING None",
             **{name: str(value) for name, value in variables.items()},
         }
         (self.folder / "script").write_text(text)
@@ -271,10 +271,13 @@ def test_under_srun_the_shell_only_outlives_the_signal(machine: Machine) -> None
 
 def test_a_job_that_cannot_be_requeued_says_what_to_do(machine: Machine) -> None:
     code, said = end(machine.start(machine.script(**BY_SLURM), LASTS=0, REFUSED=1))
-    assert (code, said) == (75, "Saved, not requeued: submit the job again to go on.\n")
+    assert (code, said) == (75, "Saved. Unless Slurm requeues it, submit the job again to go on.\n")
 
 
-@pytest.mark.parametrize(("state", "requeued"), [("COMPLETING", []), ("", [REQUEUED])])
+@pytest.mark.parametrize(
+    ("state", "requeued"),
+    [("COMPLETING None", []), ("COMPLETING TimeLimit", [REQUEUED]), ("", [REQUEUED])],
+)
 def test_a_job_that_scancel_ends_is_saved_and_stays_ended(
     machine: Machine, state: str, requeued: list[str]
 ) -> None:

@@ -33,10 +33,12 @@ launch=({{launch}})
 
 {{include search}}
 
-{{requeue?}}if [ "$code" -eq 75 ]; then # after scancel, which is to end a job for good, it runs no more
-{{requeue?}}  case $(squeue -h -j "$SLURM_JOB_ID" -o %T) in
-{{requeue?}}    RUNNING | "") scontrol requeue "$SLURM_JOB_ID" ;;
+{{requeue?}}if [ "$code" -eq 75 ]; then
+{{requeue?}}  # After scancel, which is to end a job for good, it runs no more; nor does it where Slurm itself
+{{requeue?}}  # requeues it, or where its time is over.
+{{requeue?}}  case $(squeue -h -j "$SLURM_JOB_ID" -o '%T %r') in
+{{requeue?}}    RUNNING* | *TimeLimit | "") scontrol requeue "$SLURM_JOB_ID" ;;
 {{requeue?}}    *) false ;;
-{{requeue?}}  esac || echo "Saved, not requeued: submit the job again to go on." >&2
+{{requeue?}}  esac || echo "Saved. Unless Slurm requeues it, submit the job again to go on." >&2
 {{requeue?}}fi
 exit "$code"

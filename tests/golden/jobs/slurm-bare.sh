@@ -24,7 +24,7 @@ cd /home/ada/search || exit 2
 source /home/ada/venv/bin/activate || exit 2
 
 program=(python -m mpinas run /home/ada/search/cifar10.yaml --out /home/ada/search/runs/cifar10)
-launch=(srun --mpi=pmi2 --ntasks=5 --cpus-per-task=1)
+launch=(srun --mpi=pmi2 --ntasks=5 --cpus-per-task=1 --wait=60)
 
 # A signal at the wrong moment makes `wait` forget an exit code; it does not where the launcher runs
 # in the foreground.

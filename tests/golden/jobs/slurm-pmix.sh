@@ -28,7 +28,7 @@ cd /home/ada/search || exit 2
 source /home/ada/venv/bin/activate || exit 2
 
 program=(python -m mpinas run /home/ada/search/cifar10.yaml --out /home/ada/search/runs/cifar10)
-launch=(srun --mpi=pmix --ntasks=4 --cpus-per-task=1)
+launch=(srun --mpi=pmix --ntasks=4 --cpus-per-task=1 --wait=60)
 
 # A signal at the wrong moment makes `wait` forget an exit code; it does not where the launcher runs
 # in the foreground.
@@ -50,10 +50,12 @@ if [ $signals -eq 0 ]; then
   code=$(cat "$scratch/code") || code=1
 fi
 
-if [ "$code" -eq 75 ]; then # after scancel, which is to end a job for good, it runs no more
-  case $(squeue -h -j "$SLURM_JOB_ID" -o %T) in
-    RUNNING | "") scontrol requeue "$SLURM_JOB_ID" ;;
+if [ "$code" -eq 75 ]; then
+  # After scancel, which is to end a job for good, it runs no more; nor does it where Slurm itself
+  # requeues it, or where its time is over.
+  case $(squeue -h -j "$SLURM_JOB_ID" -o '%T %r') in
+    RUNNING* | *TimeLimit | "") scontrol requeue "$SLURM_JOB_ID" ;;
     *) false ;;
-  esac || echo "Saved, not requeued: submit the job again to go on." >&2
+  esac || echo "Saved. Unless Slurm requeues it, submit the job again to go on." >&2
 fi
 exit "$code"

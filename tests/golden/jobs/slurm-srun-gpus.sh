@@ -37,7 +37,7 @@ module load cuda/12.4 || exit 2
 source /home/ada/venv/bin/activate || exit 2
 
 program=(python -m mpinas run /home/ada/search/cifar10.yaml --out /home/ada/search/runs/cifar10 --set tuner.generations=12 --set trial.precision=mixed_float16)
-launch=(srun --mpi=pmi2 --ntasks=9 --cpus-per-task=8)
+launch=(srun --mpi=pmi2 --ntasks=9 --cpus-per-task=8 --wait=60)
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 # Which rank goes where: the first node has rank 0 beside its workers.
 ranks=(5 4)
@@ -68,10 +68,12 @@ if [ $signals -eq 0 ]; then
   code=$(cat "$scratch/code") || code=1
 fi
 
-if [ "$code" -eq 75 ]; then # after scancel, which is to end a job for good, it runs no more
-  case $(squeue -h -j "$SLURM_JOB_ID" -o %T) in
-    RUNNING | "") scontrol requeue "$SLURM_JOB_ID" ;;
+if [ "$code" -eq 75 ]; then
+  # After scancel, which is to end a job for good, it runs no more; nor does it where Slurm itself
+  # requeues it, or where its time is over.
+  case $(squeue -h -j "$SLURM_JOB_ID" -o '%T %r') in
+    RUNNING* | *TimeLimit | "") scontrol requeue "$SLURM_JOB_ID" ;;
     *) false ;;
-  esac || echo "Saved, not requeued: submit the job again to go on." >&2
+  esac || echo "Saved. Unless Slurm requeues it, submit the job again to go on." >&2
 fi
 exit "$code"
