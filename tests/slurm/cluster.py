@@ -26,9 +26,11 @@ CPUS_OF_A_NODE = 8
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 20.0
 COMMAND_LIMIT_S = 60.0
+MOST_FIRST_JOB_ID = 60_000_000
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scancel", "scontrol", "squeue")
 SYSTEM_FOLDERS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+# MPICH names its shared memory after the job's id, which must be nobody else's on this machine.
 # A requeued job waits for `cred_expire` before it starts again: 120 seconds by default. A node may
 # claim more processors than the machine has only with `config_overrides`.
 CONFIGURATION = """\
@@ -55,6 +57,7 @@ ReturnToService=2
 JobRequeue=1
 KillWait=20
 MpiDefault=none
+FirstJobId={first_job_id}
 NodeName={nodes} NodeAddr=127.0.0.1 NodeHostname={host} Port={node_ports} CPUs={cpus}
 PartitionName=test Nodes={nodes} Default=YES MaxTime=60 State=UP
 """
@@ -134,6 +137,7 @@ class Cluster:
             host=socket.gethostname().split(".")[0],
             user=psutil.Process().username(),
             controller_port=controller_port,
+            first_job_id=1 + secrets.randbelow(MOST_FIRST_JOB_ID),
             node_ports=",".join(map(str, node_ports)),
             nodes=",".join(NODES),
             cpus=CPUS_OF_A_NODE,
