@@ -38,7 +38,7 @@ def ranks_of(job: subprocess.Popen[str]) -> dict[int, psutil.Process]:
     return ranks
 
 
-def wait_for_results(out: Path, count: int, limit_s: float = 90.0) -> None:
+def wait_for_results(out: Path, count: int, limit_s: float = 180.0) -> None:
     """Returns when so many trials stand in the journals."""
     deadline = time.monotonic() + limit_s
     while len(found(RunDirectory(out))) < count:
@@ -46,7 +46,7 @@ def wait_for_results(out: Path, count: int, limit_s: float = 90.0) -> None:
         time.sleep(0.02)
 
 
-def finish(job: subprocess.Popen[str], limit_s: float = 120.0) -> tuple[int, str]:
+def finish(job: subprocess.Popen[str], limit_s: float = 240.0) -> tuple[int, str]:
     """Exit code of the job and what it wrote."""
     try:
         output, errors = job.communicate(timeout=limit_s)
