@@ -192,6 +192,18 @@ class Cluster:
                     found.append(process)
         return found
 
+    def rank(self, number: int) -> psutil.Process:
+        """The process of a rank of the MPI job that runs; there must be one job only."""
+        ranks = []
+        for process in self.leftovers():
+            with contextlib.suppress(psutil.Error):
+                is_program = "mpinas" in process.cmdline()
+                if is_program and process.environ().get("PMI_RANK") == str(number):
+                    ranks.append(process)
+        if len(ranks) != 1:
+            raise ClusterFault(f"not one process of rank {number}. Received: {ranks}")
+        return ranks[0]
+
     def command(self, *arguments: str) -> str:
         """What a command of Slurm prints.
 

@@ -44,8 +44,7 @@ class Submission:
     ) -> Path:
         """The batch script as the program prints it, with more of its options."""
         options = [f"--out={self.out}", f"--nodes={nodes}", f"--workers={workers}", *more]
-        options += [f"--walltime={walltime}", "--launcher=srun --mpi=pmi2"]
-        options += [f"--set={one}" for one in self._sets]
+        options += [f"--walltime={walltime}", *(f"--set={one}" for one in self._sets)]
         printed = mpi_launcher.run_alone(
             ["-m", "mpinas", "job", "slurm", str(self._config), *options]
         )
@@ -224,6 +223,19 @@ def test_a_cancelled_job_stays_cancelled_and_goes_on_with_half_the_workers(
     finished = fake.wait_for_end()
     assert (finished.state, finished.nodes) == ("COMPLETED", 1), fake.said()
     fake.check_same(before, never)
+
+
+def test_a_killed_rank_ends_the_job_instead_of_holding_its_nodes_and_nothing_is_lost(
+    cluster: Cluster, fake: Submission, never: list[Trial]
+) -> None:
+    fake.submit("--launcher=srun --mpi=pmi2 --wait=5")
+    before = fake.wait_for_trials(5)
+    cluster.rank(2).kill()
+    killed = fake.wait_for_end()
+    assert (killed.state, killed.restarts, killed.exit_code) == ("FAILED", 0, "137:0"), fake.said()
+    fake.submit()
+    assert fake.wait_for_end().state == "COMPLETED", fake.said()
+    assert set(before) <= set(never) == set(found(RunDirectory(fake.out)))
 
 
 def test_srun_without_the_mpi_of_mpi4py_is_refused_with_the_cure_and_not_requeued(
