@@ -20,7 +20,7 @@ from searching import config_file, found
 from mpinas.run_directory import RunDirectory
 
 QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
-LIMIT_S = 600.0
+LIMIT_S = 900.0
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
 
 Trial = tuple[str, str, float | None]
