@@ -205,6 +205,7 @@ def _commands(
         "launch": _launch(layout, launcher),
         "by_srun": "" if launcher.program == STARTED_BY_SLURM else None,
         "program": _program(request, layout, launcher),
+        "out": shell_word(request.out),
     }
 
 

@@ -35,6 +35,7 @@ note() {
 trap 'note USR1' USR1
 trap 'echo "got TERM" >>"$RECORD"; exit 143' TERM
 echo "ready $$" >>"$RECORD"
+[ -z "${WRITES:-}" ] || { mkdir -p "$WRITES" && echo a result >>"$WRITES/g000.jsonl"; }
 end=$((SECONDS + ${LASTS:-20}))
 while [ $SECONDS -lt $end ]; do sleep 0.05; done
 exit "$CODE"
@@ -183,6 +184,23 @@ def test_a_launcher_that_dies_of_a_signal(machine: Machine) -> None:
     os.kill(machine.launcher_pid(), signal.SIGKILL)
     assert end(job)[0] == 137
     assert machine.requeued() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "gets_anywhere", "ends_with"),
+    [(137, True, 75), (9, True, 75), (137, False, 137), (9, False, 9), (1, True, 1), (2, True, 2)],
+)
+def test_a_job_of_which_a_rank_was_killed_goes_on_if_it_got_anywhere(
+    machine: Machine, code: int, gets_anywhere: bool, ends_with: int
+) -> None:
+    """Where every attempt dies before its first result it would be requeued for ever."""
+    journal = machine.folder / "out" / "journal"
+    journal.mkdir(parents=True)
+    (journal / "g000.jsonl").write_text("a result of the job before\n")
+    written = {"WRITES": journal} if gets_anywhere else {}
+    job = machine.start(machine.script(**BY_SLURM), LASTS=0, CODE=code, **written)
+    assert end(job)[0] == ends_with
+    assert machine.requeued() == ([REQUEUED] if ends_with == 75 else [])
 
 
 def test_a_signal_before_the_launcher_is_started_starts_none(machine: Machine) -> None:

@@ -71,6 +71,9 @@ keep_launcher() {
   echo $? >"$scratch/code"
 }
 
+out=/home/ada/search/runs/cifar10
+count_results() { cat "$out"/journal/*.jsonl 2>/dev/null | wc -l; }
+had=$(count_results)
 code=75 # of a job that was asked to end before its search began
 started=$SECONDS
 if [ $signals -eq 0 ]; then
@@ -83,6 +86,9 @@ if [ $signals -eq 0 ]; then
   trap '' USR1 USR2 TERM INT
   code=$(cat "$scratch/code") || code=1
 fi
+case $code in # 137, or 9 from MPICH's mpiexec: a rank was killed, as by the memory limit of its node
+  9 | 137) [ "$(count_results)" -eq "$had" ] || code=75 ;; # and goes on as long as it gets anywhere
+esac
 
 if [ "$code" -eq 75 ] && [ $interrupted -eq 1 ]; then
   echo "Saved, not requeued: submit the job again to go on." >&2
