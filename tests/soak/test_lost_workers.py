@@ -5,6 +5,7 @@ A seeded sample runs always, all rounds with ``--soak``.
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from pathlib import Path
@@ -13,21 +14,32 @@ import losing
 import mpi_launcher
 import pytest
 from losing import finish, ranks_of, start_search, wait_for_results
-from searching import config_file
-from test_same_search import search, shown, trials
+from searching import config_file, found
+
+from mpinas.run_directory import RunDirectory
 
 pytestmark = pytest.mark.skipif(not mpi_launcher.is_open_mpi(), reason=losing.NOT_HERE)
 
 ROUNDS, SAMPLE = 20, 2
 WORKERS = 3
-OPTIONS = ("--set", "trial.fake.seconds={mean: 0.3, sigma: 0.5}")
-LATEST_S = 2.0
-"""After the first result; of trials that take three workers two seconds and more."""
+OPTIONS = ("--set", "trial.fake.seconds={mean: 0.5, sigma: 0.5}")
+LATEST_S = 1.5
+"""After the first result; the trials take three workers at least twice as long."""
+
+
+def shown_status(out: Path) -> str:
+    """What ``show --json`` says of a run."""
+    shown = mpi_launcher.run_alone(["-m", "mpinas", "show", str(out), "--json"])
+    assert shown.returncode == 0, shown.stderr
+    status: str = json.loads(shown.stdout)["status"]
+    return status
 
 
 def test_each_run_loses_a_worker_and_no_trial(tmp_path: Path, whole_soak: bool) -> None:
     config = config_file(tmp_path)
-    expected = search(config, tmp_path / "never", 0, "--workers", "1")
+    never = ["-m", "mpinas", "run", str(config), "--out", str(tmp_path / "never")]
+    assert mpi_launcher.run_alone(never, limit_s=300).returncode == 0
+    expected = found(RunDirectory(tmp_path / "never"))
     for number in range(ROUNDS if whole_soak else SAMPLE):
         draw, out = random.Random(f"lost worker {number}"), tmp_path / f"round{number}"
         job = start_search(config, out, WORKERS + 1, *OPTIONS)
@@ -41,6 +53,7 @@ def test_each_run_loses_a_worker_and_no_trial(tmp_path: Path, whole_soak: bool) 
             raise
         code, output = finish(job)
         assert code == 0, output
-        assert trials(shown(out)) == expected
+        assert shown_status(out) == "done"
+        assert found(RunDirectory(out)) == expected
         assert losing.journal_lines(out) == [6, 6, 6]
         assert f"ERROR worker {victim} on " in (out / "run.log").read_text()
