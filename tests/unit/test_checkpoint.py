@@ -1,5 +1,7 @@
 """Checkpoints are whole or absent, carry only what is new, and a broken chain ends early."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -131,3 +133,39 @@ def test_a_file_locked_by_another_reader_opens(chain):
 
     with h5py.File(chain / "g0.h5", "r"):
         assert load_checkpoint(chain / "g0.h5").generation == 0
+
+
+@pytest.mark.parametrize("generation", [0, 2])
+def test_a_lock_that_another_process_holds_stops_neither_reading_nor_writing(chain, generation):
+    """Locks of parallel file systems fail in many ways; nothing here asks for one."""
+    program = (
+        "import fcntl, sys; file = open(sys.argv[1], 'r+b'); fcntl.flock(file, fcntl.LOCK_EX);"
+        "fcntl.lockf(file, fcntl.LOCK_EX); print('locked', flush=True); sys.stdin.read()"
+    )
+    file = chain / f"g{generation}.h5"
+    other = subprocess.Popen(
+        [sys.executable, "-c", program, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert other.stdout.readline() == b"locked\n"
+        assert load(chain).generation == 2
+        changed = replace(make(generation), results=[{"fitness": 0.5}])
+        save_checkpoint(file, changed)
+        assert load_checkpoint(file) == changed
+    finally:
+        other.communicate(b"", timeout=60)
+
+
+def test_a_copy_of_an_earlier_file_does_not_continue_the_chain(chain):
+    """One without new history rows fitted, and the chain went in a circle."""
+    bare = replace(make(0), history=(), history_start=2)
+    save_checkpoint(chain / "g0.h5", bare)
+    (chain / "g1.h5").write_bytes((chain / "g0.h5").read_bytes())
+    assert load(chain).generation == 0
+    (chain / "start.h5").write_bytes((chain / "g0.h5").read_bytes())
+    assert load(chain) is None
+
+
+def test_a_file_of_a_run_with_other_starting_populations_does_not_continue_the_chain(chain):
+    save_checkpoint(chain / "g2.h5", replace(make(2), about={"mpinas": "0", "start": "other"}))
+    assert load(chain).generation == 1

@@ -12,6 +12,7 @@ import pytest
 
 from mpinas import ownership
 from mpinas.errors import RunDirectoryFault
+from mpinas.monitor import Monitor
 from mpinas.ownership import (
     STALE_AFTER_HEARTBEATS,
     Owner,
@@ -21,7 +22,7 @@ from mpinas.ownership import (
     release,
     watch_owner,
 )
-from mpinas.records import from_json, to_json
+from mpinas.records import Worker, WorkerLost, from_json, to_json
 from mpinas.run_directory import create_run_directory
 
 HEARTBEAT_S = 0.1
@@ -190,3 +191,32 @@ def test_an_owner_file_of_an_earlier_version_is_read(directory):
     )
     with pytest.raises(RunDirectoryFault, match="job=5,"):
         claim(directory, 10.0)
+
+
+def test_a_job_that_was_suspended_looks_whose_the_directory_is_before_it_takes_an_event(directory):
+    """Its next result would have been written into the run of another job."""
+    owner = claim(directory, HEARTBEAT_S)
+    monitor = Monitor(directory, owner, workers=1)
+    owned_elsewhere(directory, heartbeat_s=10.0)
+    time.sleep(HEARTBEAT_S)
+    lost = WorkerLost(worker=Worker(host="h", rank=1, device="cpu"), trial_id=None, reason="gone")
+    with pytest.raises(RunDirectoryFault, match="host=elsewhere"):
+        monitor.take(lost)
+    with pytest.raises(RunDirectoryFault, match="host=elsewhere"):
+        monitor.write(now=True)
+    assert not directory.status.exists()
+    release(directory, owner)
+    assert from_json(Owner, directory.owner.read_bytes()).host == "elsewhere"
+
+
+def test_a_status_that_cannot_be_written_ends_nothing_and_is_said_once(
+    directory, monkeypatch, caplog
+):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monitor = Monitor(directory, claim(directory, 10.0), workers=1)
+    monkeypatch.setattr("mpinas.monitor.save_status", fail)
+    for _ in range(3):
+        monitor.write(now=True)
+    assert caplog.text.count("status.json cannot be written: No space left on device") == 1
