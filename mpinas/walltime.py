@@ -1,5 +1,5 @@
-"""When a job ends: as the user says (``run.walltime``), else as the scheduler does, Slurm by a
-variable or ``squeue``, LSF by ``bjobs``.
+"""When a job ends: as the user says (``run.walltime``) or as the scheduler does (Slurm by a
+variable or ``squeue``, LSF by ``bjobs``), whichever comes first.
 
 Comes in: the settings, the environment, and a way to ask a program of the scheduler. Comes out: the
 job's clock. All but :func:`ask_scheduler` and :func:`job_clock` is pure.
@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mpinas.clock import Clock
 from mpinas.config import RunSettings
@@ -50,6 +51,14 @@ class ScheduledEnd:
     source: str
 
 
+class _Limit(NamedTuple):
+    """``deadline_s`` is a reading of ``time.monotonic``; ``length_s`` what the job has in all."""
+
+    deadline_s: float
+    length_s: float
+    source: str
+
+
 def job_clock(
     run: RunSettings,
     environment: Mapping[str, str],
@@ -57,7 +66,7 @@ def job_clock(
     began_s: float,
     ask: Ask | None = None,
 ) -> Clock:
-    """The clock of this job; without a limit where nobody tells one.
+    """The clock of this job, by whichever limit comes first; without one where nobody tells any.
 
     Args:
         began_s: when the job began, as far as this process knows (``time.monotonic``);
@@ -67,18 +76,22 @@ def job_clock(
     Raises:
         LaunchFault: the job is over already.
     """
+    limits: list[_Limit] = []
     if run.walltime is not None:
         length_s, source = parse_walltime_s(run.walltime), f"run.walltime={run.walltime}"
-        return _clock(run, began_s + length_s, length_s, source)
+        limits.append(_Limit(began_s + length_s, length_s, source))
     now_s = time.time()
     end = scheduled_end(environment, now_s=now_s, ask=ask or ask_scheduler)
-    if end is None and in_a_job(environment):
+    if end is None and not limits and in_a_job(environment):
         logger.warning("the scheduler does not say when the job ends; --walltime can say it")
-    if end is None or math.isinf(end.end_s):
+    if end is not None and not math.isinf(end.end_s):
+        left_s = end.end_s - now_s
+        logger.info("the job ends in %.0f s (%s)", left_s, end.source)
+        source = f"{end.source}={end.end_s:.0f}"
+        limits.append(_Limit(time.monotonic() + left_s, left_s, source))
+    if not limits:
         return Clock(deadline_s=None, reserve_s=0.0, now_s=time.monotonic)
-    left_s = end.end_s - now_s
-    logger.info("the job ends in %.0f s (%s)", left_s, end.source)
-    return _clock(run, time.monotonic() + left_s, left_s, f"{end.source}={end.end_s:.0f}")
+    return _clock(run, *min(limits))
 
 
 def _clock(run: RunSettings, deadline_s: float, length_s: float, source: str) -> Clock:

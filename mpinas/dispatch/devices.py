@@ -111,14 +111,17 @@ def bind(
     if gpus is not None and gpus > len(visible):
         raise LaunchFault(_too_few_devices(gpus, visible))
     memory = _memory_share(workers_per_gpu)
+    lists = [_visible(one, gpus_present) for one in neighbours] or [visible] * local_size
+    sharing = _sharing(visible, lists)
     if gpu_binding == "env":
+        if len(visible) > 1 and len(sharing) > 1:
+            raise LaunchFault(_shared_list(len(sharing), visible))
         return _launchers_choice(inherited, visible, memory)
     if not visible:
         return Binding(device="cpu")
     if MULTI_PROCESS_SERVICE in environment:
-        return Binding(device="gpu:shared")
-    sharing = [rank for rank in range(local_size) if _same_list(rank, local_rank, neighbours)]
-    usable = visible[:gpus]
+        return Binding(device="gpu:shared", environment=memory)
+    usable = lists[sharing[0]][:gpus]  # another worker may have them in another order
     if len(sharing) <= len(usable) * workers_per_gpu:
         device = usable[sharing.index(local_rank) % len(usable)]
         return Binding(device=f"gpu:{device}", environment={VISIBLE: device, **memory})
@@ -183,8 +186,16 @@ def _device(visible: Sequence[str]) -> str:
     return f"gpu:{','.join(visible)}" if visible else "cpu"
 
 
-def _same_list(one: int, other: int, neighbours: Sequence[str | None]) -> bool:
-    return not neighbours or neighbours[one] == neighbours[other]
+def _sharing(visible: Sequence[str], lists: Sequence[Sequence[str]]) -> list[int]:
+    """The workers of the node, by local rank, that inherited the same devices.
+
+    Raises:
+        LaunchFault: one has some of them and not all, or others beside.
+    """
+    for other in lists:
+        if set(other) != set(visible) and not set(other).isdisjoint(visible):
+            raise LaunchFault(_crossed_lists(visible, other))
+    return [rank for rank, other in enumerate(lists) if set(other) == set(visible)]
 
 
 def _gives_each_task_a_device(environment: Mapping[str, str]) -> bool:
@@ -214,6 +225,25 @@ def _launchers_choice(
             )
         )
     return Binding(device=_device(visible), environment=memory if visible else {})
+
+
+def _crossed_lists(one: Sequence[str], other: Sequence[str]) -> str:
+    return fault(
+        VISIBLE,
+        "two workers of a node have some devices in common and not all",
+        f"{','.join(one)} and {','.join(other)}",
+        "The same devices, or different ones, are allowed",
+        "Have the launcher bind devices to ranks, or leave all devices to all",
+    )
+
+
+def _shared_list(workers: int, visible: Sequence[str]) -> str:
+    return fault(
+        "run.gpu_binding",
+        "several workers would use the first of the same devices",
+        f"gpu_binding=env, workers={workers}, {VISIBLE}={','.join(visible)}",
+        cure="Use gpu_binding=auto, or have the launcher give each worker a device of its own",
+    )
 
 
 def _too_few_devices(gpus: int, visible: Sequence[str]) -> str:

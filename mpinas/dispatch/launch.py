@@ -118,7 +118,7 @@ def wants_mpi(environment: Mapping[str, str], *, local_workers_asked: bool = Fal
 
 
 def check_world(environment: Mapping[str, str], world_size: int, library: str = "") -> None:
-    """Refuses a process that MPI believes to be alone although it is not.
+    """Refuses a world that is not the one the launcher has started.
 
     Args:
         library: name and version of the MPI library, for the message.
@@ -127,8 +127,9 @@ def check_world(environment: Mapping[str, str], world_size: int, library: str = 
         LaunchFault: the cure is in it.
     """
     promise = promised_world(environment)
-    if world_size == 1 and promise.launched and promise.processes > 1:
-        rule = f"the launcher started {promise.processes} processes, MPI sees one alone"
+    if promise.launched and promise.processes != world_size:
+        sees = "one alone" if world_size == 1 else f"{world_size}"
+        rule = f"the launcher started {promise.processes} processes, MPI sees {sees}"
         raise LaunchFault(_fault(promise, rule, library))
 
 

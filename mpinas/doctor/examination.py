@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mpinas.dispatch.devices import VISIBLE
 from mpinas.dispatch.placement import Place
 from mpinas.dispatch.post import PostOffice, World
 from mpinas.dispatch.roll_call import hear, say
@@ -187,6 +188,16 @@ def _own_facts(world: World, environment: Mapping[str, str]) -> Facts:
     )
 
 
+def _device_of(rank: int, place: Place | None) -> str:
+    """What tells a device of a node from its others; where a launcher has given each worker one of
+    its own, all are called alike."""
+    if place is None:
+        return ""
+    binding = place.binding
+    is_own = binding.device.startswith("gpu:") and VISIBLE not in binding.environment
+    return f"{binding.device} of rank {rank}" if is_own else binding.device
+
+
 def _order_all(
     post: PostOffice,
     workers: Mapping[int, Facts],
@@ -199,7 +210,7 @@ def _order_all(
     orders: dict[int, bytes] = {}
     for rank, one in workers.items():
         place = places.get(rank)
-        device = (one.hello.node, place.binding.device if place else "")
+        device = (one.hello.node, _device_of(rank, place))
         first = _tries_tensorflow(wish) and device not in tried
         tried.add(device)
         order = Order(

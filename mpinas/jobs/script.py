@@ -44,8 +44,8 @@ class Launcher:
 
     @property
     def program(self) -> str:
-        """Its first word."""
-        return self.words[0]
+        """Its name, wherever it stands."""
+        return self.words[0].rpartition("/")[2]
 
     @property
     def alone(self) -> bool:
@@ -230,7 +230,7 @@ def _launch(layout: Layout, launcher: Launcher) -> str:
             options += (f"--wait={SURVIVORS_WAIT_S}",)
     elif launcher.program == STARTED_BY_JSM:
         options = ()
-    elif not any(word.lstrip("-") == "bind-to" for word in launcher.words):
+    elif not any(word.lstrip("-").partition("=")[0] == "bind-to" for word in launcher.words):
         options = ("--bind-to", "none", *options)
     return shell_words((*launcher.words, *options))
 

@@ -203,6 +203,22 @@ def test_a_job_of_which_a_rank_was_killed_goes_on_if_it_got_anywhere(
     assert machine.requeued() == ([REQUEUED] if ends_with == 75 else [])
 
 
+def test_jobs_that_get_nowhere_are_not_begun_for_ever(machine: Machine) -> None:
+    """As where no trial fits into the walltime."""
+    journal = machine.folder / "out" / "journal"
+    journal.mkdir(parents=True)
+
+    def run(**written: object) -> tuple[int, str]:
+        return end(machine.start(machine.script(**BY_SLURM), LASTS=0, CODE=75, **written))
+
+    assert [run()[0] for _ in range(4)] == [75] * 4
+    assert run(WRITES=journal)[0] == 75
+    assert [run()[0] for _ in range(4)] == [75] * 4
+    code, said = run()
+    assert (code, len(machine.requeued())) == (1, 9)
+    assert "Five jobs in a row had no result" in said
+
+
 def test_a_signal_before_the_launcher_is_started_starts_none(machine: Machine) -> None:
     activate = machine.folder / "activate"
     activate.write_text("kill -TERM $$\n")

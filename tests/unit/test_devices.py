@@ -157,9 +157,38 @@ def test_a_list_shared_by_too_many_neighbours_is_refused() -> None:
 
 def test_multi_process_service_is_left_alone() -> None:
     """NVIDIA forbids its clients to set the variable; sharing is what it is for."""
-    bindings = bind_each(6, "0,1", {"CUDA_MPS_PIPE_DIRECTORY": "/tmp/mps"})
+    service = {"CUDA_MPS_PIPE_DIRECTORY": "/tmp/mps"}
+    bindings = bind_each(6, "0,1", service, workers_per_gpu=3)
     assert {binding.device for binding in bindings} == {"gpu:shared"}
     assert set_to(bindings) == [None] * 6
+    assert {binding.environment["MPINAS_WORKERS_PER_GPU"] for binding in bindings} == {"3"}
+    assert bind_each(4, "0", service)[3].environment == {}
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [["0,1", "0,1,2"], ["0", "0,1"], [None, "0"], ["1,0", "0"]],
+)
+def test_workers_with_some_devices_in_common_are_refused(lists: list[str | None]) -> None:
+    """Each took the first of its own list, and two the same."""
+    environment = {} if lists[0] is None else {VISIBLE: lists[0]}
+    with pytest.raises(LaunchFault, match="some devices in common and not all"):
+        bind(0, 2, environment, neighbours=lists, gpus_present=2)
+
+
+@pytest.mark.parametrize("lists", [["0,1", "0, 1"], ["0,1", "1,0"], [None, "0,1"]])
+def test_one_list_however_it_is_written_is_divided(lists: list[str | None]) -> None:
+    bindings = [
+        bind(rank, 2, {} if one is None else {VISIBLE: one}, neighbours=lists, gpus_present=2)
+        for rank, one in enumerate(lists)
+    ]
+    assert set_to(bindings) == ["0", "1"]
+
+
+def test_a_launcher_that_has_bound_nothing_is_not_taken_at_its_word() -> None:
+    with pytest.raises(LaunchFault, match="several workers would use the first"):
+        bind_each(2, "0,1", gpu_binding="env")
+    assert bind_each(1, "0,1", gpu_binding="env")[0].device == "gpu:0,1"
 
 
 def test_more_devices_than_exist_are_refused() -> None:

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 
 from mpinas.dispatch import ending
+from mpinas.dispatch.devices import VISIBLE, Binding, Share
+from mpinas.dispatch.placement import Place
 from mpinas.dispatch.post import Hello, World
 from mpinas.dispatch.settings import WorkerSettings
 from mpinas.doctor import children
 from mpinas.doctor.children import Told
 from mpinas.doctor.clock_checks import walltime_finding
 from mpinas.doctor.device_checks import gpu_findings, places_of
-from mpinas.doctor.examination import Answer, Order, Report
+from mpinas.doctor.examination import Answer, Order, Report, _device_of
 from mpinas.doctor.facts import LONG_MESSAGE, Card, Facts, gather, parse_cards
 from mpinas.doctor.findings import Finding, Level, fine, is_wrong, wrong
 from mpinas.doctor.storage_checks import kind_of, sight_findings, storage_findings
@@ -571,3 +573,11 @@ def test_the_report_shows_levels_and_places() -> None:
     assert [(row["rank"], row["device"]) for row in view["ranks"]] == [(1, "gpu:4"), (2, "gpu:5")]
     assert [row["processors"] for row in view["ranks"]] == [[*range(8)], [*range(8, 16)]]
     assert json.loads(json.dumps(view))["findings"][-1]["level"] == "wrong"
+
+
+def test_each_gpu_of_a_launcher_that_calls_them_all_alike_is_tried() -> None:
+    """Under ``--gpus-per-task`` every worker's GPU is its number 0."""
+    own = Place(binding=Binding(device="gpu:0"), share=Share(processors=(0,)))
+    assert len({_device_of(rank, own) for rank in range(1, 5)}) == 4
+    given = replace(own, binding=Binding(device="gpu:0", environment={VISIBLE: "0"}))
+    assert len({_device_of(rank, given) for rank in range(1, 5)}) == 1

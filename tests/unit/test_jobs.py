@@ -170,7 +170,18 @@ def test_walltime_in_the_words_of_each(config) -> None:
     lsf = job_script("lsf", request, config)
     assert f"#BSUB -W {26 * 60 + 4}\n" in lsf
     assert "program+=(--walltime 1-02:03:04)\n" in lsf
-    assert "--walltime" not in job_script("slurm", request, config)
+    assert "program+=(--walltime 1-02:03:04)\n" in job_script("slurm", request, config)
+    none = replace(REQUEST, workers=2)
+    assert "--walltime" not in job_script("slurm", none, config)
+
+
+def test_a_launcher_is_known_by_its_name_wherever_it_stands(config) -> None:
+    request = replace(REQUEST, nodes=2, workers=4, launcher="/opt/slurm/bin/srun --mpi=pmi2")
+    script = job_script("slurm", request, config)
+    assert "#SBATCH --signal=USR1@" in script
+    assert "--bind-to" not in script
+    bound = replace(REQUEST, workers=4, launcher="mpirun --bind-to=core")
+    assert "launch=(mpirun --bind-to=core -n 5)" in job_script("slurm", bound, config)
 
 
 def test_walltime_of_the_configuration_counts(tmp_path: Path) -> None:

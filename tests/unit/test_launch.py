@@ -54,6 +54,15 @@ def test_one_alone_where_a_launcher_started_several_is_refused(
     assert "Use " in message
 
 
+@pytest.mark.parametrize("environment", LAUNCHED)
+@pytest.mark.parametrize("size", [2, 8])
+def test_a_world_of_another_size_than_the_launchers_is_refused(
+    environment: dict[str, str], size: int
+) -> None:
+    with pytest.raises(LaunchFault, match=f"started 4 processes, MPI sees {size}"):
+        check_world(environment, size)
+
+
 def test_the_cure_for_srun_names_its_option() -> None:
     with pytest.raises(LaunchFault, match=r"--mpi=pmix .* --mpi=pmi2"):
         check_world({"SLURM_STEP_NUM_TASKS": "2"}, 1)

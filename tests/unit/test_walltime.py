@@ -149,16 +149,16 @@ def left_s(made):
     return made.deadline_s - time.monotonic()
 
 
-def test_what_the_user_says_wins_and_is_counted_from_the_start_of_the_job():
-    scheduler = Scheduler("5:00")
+@pytest.mark.parametrize(("told", "left"), [("20:00", 540), ("5:00", 300), ("UNLIMITED", 540)])
+def test_what_the_user_says_is_counted_from_the_start_and_the_earlier_end_counts(told, left):
+    """A configuration with a longer walltime than the job's would have trials killed in it."""
     made = clock(
         {"SLURM_JOB_ID": "7"},
-        scheduler,
+        Scheduler(told),
         walltime="10:00",
         began_s=time.monotonic() - 60,
     )
-    assert left_s(made) == pytest.approx(540, abs=5)
-    assert scheduler.asked == []
+    assert left_s(made) == pytest.approx(left, abs=5)
 
 
 def test_the_scheduler_tells_a_time_of_day_whenever_the_job_began():

@@ -26,6 +26,7 @@
 {{include environment}}
 
 program=({{program}})
+program+=(--walltime {{walltime}})
 launch=({{launch}})
 {{placement?}}{{ranks_per_node?}}mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 {{placement?}}{{host_list?}}{{include host_list}}

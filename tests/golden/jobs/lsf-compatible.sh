@@ -66,6 +66,14 @@ fi
 case $code in # 137, or 9 from MPICH's mpiexec: a rank was killed, as by the memory limit of its node
   9 | 137) [ "$(count_results)" -eq "$had" ] || code=75 ;; # and goes on as long as it gets anywhere
 esac
+# A job that gets nowhere, as where no trial fits into the walltime, is not begun for ever.
+fruitless=$out/fruitless_jobs
+if [ "$(count_results)" -gt "$had" ]; then
+  rm -f "$fruitless"
+elif [ "$code" -eq 75 ] && [ -d "$out" ] && date >>"$fruitless" && [ "$(wc -l <"$fruitless")" -ge 5 ]; then
+  echo "Five jobs in a row had no result: give them more walltime, or remove $fruitless." >&2
+  code=1
+fi
 
 if [ "$code" -eq 75 ] && [ $interrupted -eq 1 ]; then
   echo "Saved, not requeued: submit the job again to go on." >&2

@@ -24,6 +24,7 @@ cd /home/ada/search || exit 2
 source /home/ada/venv/bin/activate || exit 2
 
 program=(python -m mpinas run /home/ada/search/cifar10.yaml --out /home/ada/search/runs/cifar10)
+program+=(--walltime 01:30:00)
 launch=(srun --mpi=pmi2 --ntasks=5 --cpus-per-task=1 --wait=60)
 
 # A signal at the wrong moment makes `wait` forget an exit code; it does not where the launcher runs
@@ -51,5 +52,13 @@ fi
 case $code in # 137, or 9 from MPICH's mpiexec: a rank was killed, as by the memory limit of its node
   9 | 137) [ "$(count_results)" -eq "$had" ] || code=75 ;; # and goes on as long as it gets anywhere
 esac
+# A job that gets nowhere, as where no trial fits into the walltime, is not begun for ever.
+fruitless=$out/fruitless_jobs
+if [ "$(count_results)" -gt "$had" ]; then
+  rm -f "$fruitless"
+elif [ "$code" -eq 75 ] && [ -d "$out" ] && date >>"$fruitless" && [ "$(wc -l <"$fruitless")" -ge 5 ]; then
+  echo "Five jobs in a row had no result: give them more walltime, or remove $fruitless." >&2
+  code=1
+fi
 
 exit "$code"
