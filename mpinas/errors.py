@@ -30,6 +30,10 @@ class ConfigurationFaults(UserMustChange):
     """Everything that is wrong with one configuration, all of it at once."""
 
 
+class DeviceFault(MpinasError):
+    """The device that a worker was given is not there: no fault of the candidate's."""
+
+
 class DataFault(UserMustChange):
     """A data file cannot be read or does not hold what it must."""
 

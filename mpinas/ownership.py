@@ -23,6 +23,9 @@ from mpinas.run_directory import RunDirectory
 from mpinas.trial.processes import process_start
 
 STALE_AFTER_HEARTBEATS = 6
+LOCK_LIMIT_S = 5.0
+LOCK_POLL_S = 0.05
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 LOOK_EVERY_S = 0.5
 
 
@@ -164,8 +167,10 @@ def _this_process(heartbeat_s: float, environment: Mapping[str, str]) -> Owner:
 
 
 def _process_space() -> str:
+    """Equal where processes see each other. The name of a namespace alone is the same on machines
+    that have none but their first, and host names may be, too; each start of a kernel has an id."""
     try:
-        return os.readlink("/proc/self/ns/pid")
+        return f"{BOOT.read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
 
@@ -218,11 +223,24 @@ def _alone_on_this_host(directory: RunDirectory) -> Iterator[None]:
     """
     descriptor = os.open(directory.path, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Waits for a moment only: some file systems lock for all nodes, one of which may hang."""
+    give_up_s = time.monotonic() + LOCK_LIMIT_S
+    while time.monotonic() < give_up_s:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_POLL_S)
+        except OSError:
+            return
+        else:
+            return
 
 
 def _clear_away(directory: RunDirectory, dead: Claim | None, mine: Owner) -> None:

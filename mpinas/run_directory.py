@@ -158,11 +158,21 @@ def _cannot_be_made(path: Path, error: OSError) -> str:
     )
 
 
-def write_whole(path: Path, text: str | bytes) -> None:
-    """Replaces a small file, so that no reader ever sees half of it."""
+def write_whole(path: Path, text: str | bytes, *, durable: bool = False) -> None:
+    """Replaces a small file, so that no reader ever sees half of it.
+
+    Args:
+        durable: nor is half of it, or nothing, left by a node that dies.
+    """
     temporary = path.with_name(f".{path.name}.new")
-    temporary.write_bytes(text.encode() if isinstance(text, str) else text)
+    with temporary.open("wb") as file:
+        file.write(text.encode() if isinstance(text, str) else text)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
     temporary.replace(path)
+    if durable:
+        fsync_directory(path.parent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

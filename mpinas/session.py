@@ -84,7 +84,7 @@ def _run_in(
     owner = claim(directory, config.run.heartbeat_s, dead=dead)
     try:
         with _logging_to(directory.log):
-            write_whole(directory.config, dump_config(config))
+            write_whole(directory.config, dump_config(config), durable=True)
             mend_directory(directory)
             search = Search(search_setting(config, directory), directory, start_state)
             logger.info("going on from %s", _newest(directory, search.generation))

@@ -15,7 +15,7 @@ from types import FrameType
 
 STOP_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT)
 PR_SET_PDEATHSIG = 1
-ECHO_S = 1.0
+ECHO_S = 0.3
 """A scheduler and a script that passes signals on send the same request twice within this."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -43,7 +44,8 @@ def exit_code(function: Callable[[], int]) -> int:
 
 
 def _complain(error: Exception) -> None:
-    click.echo(str(error), err=True)
+    with suppress(OSError):
+        click.echo(str(error), err=True)
 
 
 def end_orderly() -> None:

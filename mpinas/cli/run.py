@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -111,7 +112,8 @@ def _search_here(options: RunOptions, began_s: float, open_executor: OpenExecuto
             executor.close()
         path = run_path(config, options)
         words = "done" if done else "stopped early and saved; the same command goes on"
-        click.echo(f"{words}: {path}")
+        with suppress(OSError):  # all that counts is saved, whatever the disk of the log says
+            click.echo(f"{words}: {path}")
         return EXIT_DONE if done else EXIT_STOPPED
 
 

@@ -25,7 +25,7 @@ import tensorflow as tf
 from mpinas.assembly.keras_model import build_model
 from mpinas.assembly.shapes import network_costs, network_widths
 from mpinas.config import TrialConfig
-from mpinas.errors import DataFault, Infeasible
+from mpinas.errors import DataFault, DeviceFault, Infeasible
 from mpinas.records import (
     Failure,
     Times,
@@ -61,9 +61,9 @@ def run_trial(spec: TrialSpec, report: Report) -> TrialResult:
 
     Returns:
         ``COMPLETE``; or ``FAILED`` for a loss that is not finite, for lack of memory, and (as
-        ``infrastructure``) for data that cannot be opened and weights that cannot be written
-        here; or ``INFEASIBLE``. ``worker`` and ``times.start_s`` are left to whoever supervises
-        the process.
+        ``infrastructure``) for data that cannot be opened, weights that cannot be written and
+        a GPU that is not there; or ``INFEASIBLE``. ``worker`` and ``times.start_s`` are left to
+        whoever supervises the process.
 
     Raises:
         Exception: only for bugs, and what ``report`` raises.
@@ -86,7 +86,7 @@ def run_trial(spec: TrialSpec, report: Report) -> TrialResult:
         result = replace(result, status=TrialStatus.INFEASIBLE, failure=None, error=reason.reason)
     except (tf.errors.ResourceExhaustedError, MemoryError):
         result = _failed(result, Failure.OUT_OF_MEMORY, traceback.format_exc())
-    except DataFault as fault:
+    except (DataFault, DeviceFault) as fault:
         result = _failed(result, Failure.INFRASTRUCTURE, str(fault))
     times = replace(
         result.times,

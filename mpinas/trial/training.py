@@ -18,6 +18,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from mpinas.config import TrialConfig
+from mpinas.errors import DeviceFault
 from mpinas.records import Curves, Progress, TrialSpec
 from mpinas.trial.batches import Batches, Parts
 from mpinas.trial.gpu_memory import memory_limit_mb
@@ -26,6 +27,7 @@ from mpinas.trial.inputs import around, one_pass
 Array = npt.NDArray[Any]
 Report = Callable[[Progress], None]
 
+NO_DEVICES = ("", "-1")
 SGD_MOMENTUM = 0.9
 OPTIMIZERS: Mapping[str, Callable[[float], keras.optimizers.Optimizer]] = {
     "adam": keras.optimizers.Adam,
@@ -83,11 +85,16 @@ def start_tensorflow(threads: int) -> bool:
 
     Raises:
         RuntimeError: TensorFlow runs already with other settings.
+        DeviceFault: the environment names a GPU, and there is none.
     """
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     # One operation after the other: what runs side by side would exceed the threads.
     tf.config.threading.set_inter_op_parallelism_threads(1)
     gpus = tf.config.list_physical_devices("GPU")
+    promised = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if not gpus and promised not in NO_DEVICES:
+        # Else a node whose card has fallen out would train on, slowly, as if nothing were.
+        raise DeviceFault(f"TensorFlow finds no GPU; CUDA_VISIBLE_DEVICES={promised}")
     limit_mb = memory_limit_mb(os.environ) if gpus else None
     for gpu in gpus:
         if limit_mb is None:

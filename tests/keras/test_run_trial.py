@@ -274,3 +274,14 @@ def test_importing_the_runner_starts_no_device_and_no_thread():
         "assert not any(name.startswith('tf_') for name in names), names\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_gpu_that_is_not_there_is_no_fault_of_the_candidate(digits):
+    """A node whose card had fallen out trained on its processor, as gpu:0."""
+    server = Server(CUDA_VISIBLE_DEVICES="GPU-of-another-machine")
+    try:
+        result = server.run(trial(digits, epochs=1))
+    finally:
+        server.close()
+    assert result.failure is Failure.INFRASTRUCTURE
+    assert "finds no GPU; CUDA_VISIBLE_DEVICES=GPU-of-another-machine" in result.error
