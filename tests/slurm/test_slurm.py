@@ -152,8 +152,10 @@ def fake(cluster: Cluster, tmp_path: Path) -> Submission:
 def test_a_walltime_stops_a_job_warned_or_not_and_it_goes_on_when_requeued(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    # Slurm looks at its clock twice a minute: no search must be done in its first half minute.
-    longer = ("tuner.generations=4", "trial.fake.seconds=6.0")
+    # The warning comes after one minute, and Slurm looks at its clock twice a minute: however fast
+    # the machine is, no search must be done in the first minute and a half. Eight trials one after
+    # the other are the least that it takes.
+    longer = ("tuner.generations=4", "trial.fake.seconds=13.0")
     jobs = []
     for name in ("warned", "not_warned"):
         (tmp_path / name).mkdir()
