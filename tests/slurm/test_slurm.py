@@ -162,6 +162,7 @@ def test_a_walltime_stops_a_job_warned_or_not_and_it_goes_on_when_requeued(
         jobs.append(Submission(cluster, tmp_path / name, config_file(tmp_path), *longer))
     warned, not_warned = jobs
     warned.submit(walltime="00:02:00")
+    warned.wait_for_trials(1)  # two MPI jobs that begin in the same moment on one host may collide
     not_warned.submit("--without=warning")
     not_warned.wait_for_trials(3)
     # The program does not know of it, as where a machine has lost an hour.
