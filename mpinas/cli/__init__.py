@@ -5,14 +5,13 @@ Exit codes: 0 done, 1 failed, 2 the user must change something, 75 stopped early
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
 
 from mpinas import __version__
 from mpinas.cli.config import config_group
-from mpinas.cli.doctor import doctor
-from mpinas.cli.job import job
 from mpinas.cli.prepare import prepare_data
 from mpinas.cli.run import run
 from mpinas.cli.show import show
@@ -20,8 +19,31 @@ from mpinas.cli.shrink import shrink_model
 from mpinas.signals import let_signals_in
 
 
-class _RunByDefault(click.Group):
+def _job() -> click.Command:
+    from mpinas.cli.job import job
+
+    return job
+
+
+def _doctor() -> click.Command:
+    from mpinas.cli.doctor import doctor
+
+    return doctor
+
+
+LOADED_WHEN_ASKED_FOR: Mapping[str, Callable[[], click.Command]] = {"doctor": _doctor, "job": _job}
+"""Verbs with packages of their own, which hundreds of ranks of a search need not read."""
+
+
+class _Verbs(click.Group):
     """``python -m mpinas CONFIG.yaml`` is short for ``run CONFIG.yaml``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *LOADED_WHEN_ASKED_FOR])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        load = LOADED_WHEN_ASKED_FOR.get(cmd_name)
+        return load() if load else super().get_command(ctx, cmd_name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -31,7 +53,7 @@ class _RunByDefault(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=_RunByDefault, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mpinas")
 @click.pass_context
 def main(context: click.Context) -> None:
@@ -40,5 +62,5 @@ def main(context: click.Context) -> None:
         let_signals_in()
 
 
-for command in (run, show, prepare_data, shrink_model, job, doctor, config_group):
+for command in (run, show, prepare_data, shrink_model, config_group):
     main.add_command(command)

@@ -19,8 +19,8 @@ from typing import Literal
 from mpinas.errors import LaunchFault, fault
 from mpinas.trial.gpu_memory import SHARERS
 from mpinas.trial.processes import PROCESSORS
+from mpinas.trial.visible_devices import VISIBLE, named_devices
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 MULTI_PROCESS_SERVICE = "CUDA_MPS_PIPE_DIRECTORY"
 DEVICE_PER_TASK = {
     "SLURM_GPUS_PER_TASK": "",
@@ -167,19 +167,9 @@ def count_gpus(root: Path = Path("/")) -> int:
 
 
 def _visible(inherited: str | None, gpus_present: int) -> tuple[str, ...]:
-    """The devices that CUDA would show: a list ends at its first invalid entry, such as -1.
-
-    An entry that is there twice is one device, and must not become those of two workers.
-    """
     if inherited is None:
         return tuple(str(index) for index in range(gpus_present))
-    devices: list[str] = []
-    for entry in (part.strip() for part in inherited.split(",")):
-        if not re.fullmatch(r"\d+|(GPU|MIG)-.+", entry):
-            break
-        if entry not in devices:
-            devices.append(entry)
-    return tuple(devices)
+    return named_devices(inherited)
 
 
 def _device(visible: Sequence[str]) -> str:

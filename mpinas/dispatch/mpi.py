@@ -96,8 +96,8 @@ def join(environment: Mapping[str, str], *, insist: bool = True) -> World:
         insist: refuses a world that is not what the launcher promised.
 
     Raises:
-        LaunchFault: MPI believes to be alone and the environment says otherwise, or MPI would end
-            the process while it is initialised.
+        LaunchFault: the world is not what the launcher has started, or MPI would end the process
+            while it is initialised.
     """
     MPI = load()
     version = MPI.Get_library_version()
@@ -277,7 +277,7 @@ class MpiExecutor:
             self._events.append(WorkerLost(worker=worker, trial_id=None, reason=reason))
         if not hellos:
             raise NoWorkerLeft("no worker is left: all died before their first message")
-        return _numbered_anew(hellos)
+        return dict(sorted(hellos.items()))
 
     def _silent(self, hellos: Mapping[int, Hello]) -> list[int]:
         """Ranks that may still say hello."""
@@ -320,16 +320,6 @@ class MpiExecutor:
             WorkerLost(worker=member.worker, trial_id=member.trial_id, reason=reason)
         )
         member.trial_id = None
-
-
-def _numbered_anew(hellos: Mapping[int, Hello]) -> dict[int, Hello]:
-    """The workers by rank, with local ranks that leave out those of a node that are lost."""
-    numbered: dict[int, Hello] = {}
-    for rank, hello in sorted(hellos.items()):
-        node = sorted(one.local_rank for one in hellos.values() if one.node == hello.node)
-        local_rank = node.index(hello.local_rank)
-        numbered[rank] = replace(hello, local_rank=local_rank, local_size=len(node))
-    return numbered
 
 
 def _silence(ranks: Sequence[int]) -> str:

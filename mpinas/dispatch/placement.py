@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 from mpinas.dispatch.devices import (
     READ_VARIABLES,
-    VISIBLE,
     Binding,
     Share,
     bind,
@@ -25,6 +24,7 @@ from mpinas.dispatch.post import Hello
 from mpinas.dispatch.settings import WorkerSettings
 from mpinas.errors import LaunchFault, fault
 from mpinas.trial.processes import core_of, usable_processors
+from mpinas.trial.visible_devices import VISIBLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mpinas.dispatch.devices import MULTI_PROCESS_SERVICE, VISIBLE
+from mpinas.dispatch.devices import MULTI_PROCESS_SERVICE
 from mpinas.dispatch.placement import Place, place_all, processor_warnings
 from mpinas.dispatch.settings import WorkerSettings
 from mpinas.doctor.facts import Card, Facts
 from mpinas.doctor.findings import Finding, Level, doubtful, fine, told, wrong
 from mpinas.errors import LaunchFault
+from mpinas.trial.visible_devices import VISIBLE
 
 LARGEST_USE = 0.25
 """Share of a GPU's memory that others may hold before a trial has to be expected to run out."""

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpinas.dispatch.devices import VISIBLE
 from mpinas.dispatch.placement import Place
 from mpinas.dispatch.post import PostOffice, World
 from mpinas.dispatch.roll_call import hear, say
@@ -34,6 +33,7 @@ from mpinas.doctor.world_checks import (
 )
 from mpinas.records import from_json, to_json
 from mpinas.trial.handle import thread_environment
+from mpinas.trial.visible_devices import VISIBLE
 from mpinas.walltime import ask_scheduler, in_a_job, scheduled_end
 
 MEETING_S = 60.0

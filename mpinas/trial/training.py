@@ -23,11 +23,11 @@ from mpinas.records import Curves, Progress, TrialSpec
 from mpinas.trial.batches import Batches, Parts
 from mpinas.trial.gpu_memory import memory_limit_mb
 from mpinas.trial.inputs import around, one_pass
+from mpinas.trial.visible_devices import VISIBLE, named_devices
 
 Array = npt.NDArray[Any]
 Report = Callable[[Progress], None]
 
-NO_DEVICES = ("", "-1")
 SGD_MOMENTUM = 0.9
 OPTIMIZERS: Mapping[str, Callable[[float], keras.optimizers.Optimizer]] = {
     "adam": keras.optimizers.Adam,
@@ -91,10 +91,10 @@ def start_tensorflow(threads: int) -> bool:
     # One operation after the other: what runs side by side would exceed the threads.
     tf.config.threading.set_inter_op_parallelism_threads(1)
     gpus = tf.config.list_physical_devices("GPU")
-    promised = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    if not gpus and promised not in NO_DEVICES:
+    promised = named_devices(os.environ.get(VISIBLE, ""))
+    if promised and not gpus:
         # Else a node whose card has fallen out would train on, slowly, as if nothing were.
-        raise DeviceFault(f"TensorFlow finds no GPU; CUDA_VISIBLE_DEVICES={promised}")
+        raise DeviceFault(f"TensorFlow finds no GPU; {VISIBLE}={','.join(promised)}")
     limit_mb = memory_limit_mb(os.environ) if gpus else None
     for gpu in gpus:
         if limit_mb is None:

@@ -285,3 +285,13 @@ def test_a_gpu_that_is_not_there_is_no_fault_of_the_candidate(digits):
         server.close()
     assert result.failure is Failure.INFRASTRUCTURE
     assert "finds no GPU; CUDA_VISIBLE_DEVICES=GPU-of-another-machine" in result.error
+
+
+@pytest.mark.parametrize("text", ["", "-1", "NoDevFiles"])
+def test_a_list_that_names_no_gpu_promises_none(digits, text):
+    """Slurm writes the last one into jobs that have no GPU."""
+    server = Server(CUDA_VISIBLE_DEVICES=text)
+    try:
+        assert server.run(trial(digits, epochs=1)).status is TrialStatus.COMPLETE
+    finally:
+        server.close()

@@ -32,5 +32,5 @@ def answer(world: World, *arguments: object) -> bool:
 
 silent_rank, moment = int(sys.argv[1]), sys.argv[2]
 examination.MEETING_S = examination.ANSWER_S = SHORT_S
-sys.modules[doctor.callback.__module__].answer = answer
+doctor.answer = answer
 main(["doctor", *sys.argv[3:]])

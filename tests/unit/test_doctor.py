@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mpinas.dispatch import ending
-from mpinas.dispatch.devices import VISIBLE, Binding, Share
+from mpinas.dispatch.devices import Binding, Share
 from mpinas.dispatch.placement import Place
 from mpinas.dispatch.post import Hello, World
 from mpinas.dispatch.settings import WorkerSettings
@@ -33,6 +33,7 @@ from mpinas.doctor.world_checks import (
 )
 from mpinas.records import from_json, to_json
 from mpinas.report.doctor_view import finding_lines, number_ranges, to_json_view
+from mpinas.trial.visible_devices import VISIBLE
 from mpinas.walltime import ScheduledEnd
 
 OPEN_MPI = "Open MPI v5.0.11, package: Open MPI user@localhost Distribution, ident: 5.0.11\0"
