@@ -345,6 +345,8 @@ class Search:
                     "seed": config.seed,
                     "start": self._start_digest,
                     "data": self._setting.data,
+                    "image_shape": list(self._setting.image_shape),
+                    "classes": self._setting.classes,
                     "space": config.space.model_dump(mode="json"),
                     "tuner": config.tuner.of_populations(),
                 },

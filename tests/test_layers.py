@@ -46,7 +46,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("pump",),
     ("opening",),
     ("session",),
-    ("dry_run",),
+    ("dry_run", "proposals"),
     ("experiment",),
     ("export", "doctor", "jobs"),
     ("report",),
