@@ -82,9 +82,24 @@ def load_config(path: Path, overrides: Sequence[str], knowledge: Knowledge) -> R
         faults += _override(raw, text)
         faults += _name_to_space(raw, knowledge)
     config, more = _validate(raw, knowledge)
-    faults += more
+    return _faultless(config, [*faults, *more], str(path))
+
+
+def load_plain(raw: Mapping[str, Any], where: str, knowledge: Knowledge) -> RunConfig:
+    """A whole configuration as plain values, out of another file than a YAML one.
+
+    Args:
+        where: the file, for messages.
+
+    Raises:
+        ConfigurationFaults: all that is wrong, one line each.
+    """
+    return _faultless(*_validate(dict(raw), knowledge), where)
+
+
+def _faultless(config: RunConfig | None, faults: Sequence[str], where: str) -> RunConfig:
     if faults or config is None:
-        raise ConfigurationFaults(*(f"{path}: {' '.join(line.splitlines())}" for line in faults))
+        raise ConfigurationFaults(*(f"{where}: {' '.join(line.splitlines())}" for line in faults))
     return config
 
 

@@ -15,7 +15,6 @@ from mpinas.opening import (
     RunOptions,
     check_directory,
     fill_directory,
-    load_start,
     run_path,
     search_setting,
     with_data_of,
@@ -23,6 +22,7 @@ from mpinas.opening import (
 from mpinas.records import BYTES_PER_MB, Costs, Finished, Progress, TrialResult, TrialSpec
 from mpinas.run_directory import RunDirectory, create_run_directory
 from mpinas.search import Search
+from mpinas.starting import load_start
 
 TRIED_EPOCHS = 2
 RESULT_BYTES = 6000

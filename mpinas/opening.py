@@ -14,9 +14,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from mpinas.checkpoint import START, Checkpoint, DamagedCheckpoint, load_checkpoint
+from mpinas.checkpoint import DamagedCheckpoint, load_checkpoint
 from mpinas.config import RunConfig
 from mpinas.config_file import Knowledge, differing_keys, dump_config, load_config
 from mpinas.config_shrink import drift_warnings
@@ -40,6 +39,7 @@ from mpinas.search import Setting
 from mpinas.space.layers import LAYERS
 from mpinas.space.presets import SPACES
 from mpinas.space.search_space import build_space, check_space
+from mpinas.stored_config import config_fault, stored_config
 from mpinas.tuners import TUNERS
 from mpinas.tuners.base import Tuner
 
@@ -95,7 +95,8 @@ def check_directory(config: RunConfig, path: Path, *, fresh: bool) -> None:
     """Refuses a directory in which this search cannot be run; writes nothing.
 
     Raises:
-        RunDirectoryFault: it holds another search, or more generations than are wanted now.
+        RunDirectoryFault: it holds another search, or more generations than are wanted now, or
+            nothing tells which search it holds.
     """
     directory = RunDirectory(path)
     if not directory.exists():
@@ -103,7 +104,7 @@ def check_directory(config: RunConfig, path: Path, *, fresh: bool) -> None:
     if fresh:
         refuse_if_owned(directory)
         return
-    stored = load_config(directory.config, (), KNOWLEDGE)
+    stored = stored_config(directory, KNOWLEDGE)
     differing = differing_keys(stored, config)
     if differing:
         raise RunDirectoryFault(
@@ -198,7 +199,7 @@ def with_data_of(config: RunConfig, directory: RunDirectory) -> RunConfig:
 
 def _must_prepare(config: RunConfig, directory: RunDirectory) -> bool:
     """Whether a begun run has no prepared data of its own that are still those of its path."""
-    stored = load_config(directory.config, (), KNOWLEDGE)
+    stored = stored_config(directory, KNOWLEDGE)
     return stored.problem.path != config.problem.path or not _can_be_mapped(directory.problem)
 
 
@@ -228,7 +229,7 @@ def _refuse_other_data(directory: RunDirectory, prepared: PreparedProblem) -> No
 
 def _data_begun_with(directory: RunDirectory) -> str | None:
     """The checksum of the data, of the first checkpoint that is intact."""
-    for file in (directory.start, *sorted(directory.checkpoints.glob("g*.h5"))):
+    for file in (directory.start, *directory.generation_files()):
         with contextlib.suppress(DamagedCheckpoint):
             return str(load_checkpoint(file).about["data"])
     return None
@@ -253,6 +254,18 @@ def fill_directory(config: RunConfig, directory: RunDirectory) -> None:
     for remark in open_prepared(data_file(config, directory)).remarks:
         logger.info("data: %s", remark)
     write_whole(directory.config, dump_config(config))
+
+
+def renew_config(config: RunConfig, directory: RunDirectory) -> None:
+    """Writes the configuration of this job; says so where the one of the job before was lost.
+
+    Raises:
+        OSError: it cannot be written; the one before stands.
+    """
+    wrong = config_fault(directory, KNOWLEDGE)
+    if wrong:
+        logger.warning("%s It is written anew: checkpoints tell of the same search", wrong)
+    write_whole(directory.config, dump_config(config), durable=True)
 
 
 def search_setting(config: RunConfig, directory: RunDirectory) -> Setting:
@@ -330,66 +343,3 @@ def build_tuner(config: RunConfig) -> Tuner:
     """The tuner that the configuration names."""
     space = build_space(config.space, config.trial)
     return TUNERS[config.tuner.name].build(config.tuner, space)
-
-
-def load_start(config: RunConfig, path: Path, directory: RunDirectory | None) -> Any | None:
-    """Starting populations for a new run out of another one's file; None for a begun run.
-
-    A job that is submitted again has the option again, and by then the file may be gone.
-
-    Args:
-        path: a run's ``start.h5``.
-        directory: of the run that may have begun already; None for one that is begun anew.
-
-    Raises:
-        RunDirectoryFault: no such file, damaged, of another space or tuner, or the run in the
-            directory began with other populations.
-    """
-    begun = _read_start(directory.start) if directory else None
-    start = _read_start(path)
-    if start is None and begun is None:
-        raise RunDirectoryFault(
-            fault(
-                "--start-from",
-                "no starting populations there",
-                str(path),
-                "Allowed: checkpoints/start.h5 of a run",
-            )
-        )
-    if begun is not None or start is None:
-        _refuse_other_start(path, begun, start)
-        return None
-    here = {
-        "space": config.space.model_dump(mode="json"),
-        "tuner": config.tuner.of_populations(),
-    }
-    differing = [key for key, value in here.items() if start.about.get(key) != value]
-    if differing:
-        rule = f"its populations were made with another {' and '.join(differing)}"
-        raise RunDirectoryFault(fault("--start-from", rule, str(path)))
-    try:
-        return build_tuner(config).state_from_plain(start.state, start.history)
-    except ValueError as error:
-        raise RunDirectoryFault(fault("--start-from", str(error), str(path))) from error
-
-
-def _read_start(path: Path) -> Checkpoint | None:
-    try:
-        start = load_checkpoint(path)
-    except DamagedCheckpoint:
-        return None
-    return start if start.generation == START else None
-
-
-def _refuse_other_start(path: Path, begun: Checkpoint | None, start: Checkpoint | None) -> None:
-    if begun is None or start is None:
-        logger.warning("--start-from: %s is not there any more; the run has its populations", path)
-    elif (begun.state, begun.history) != (start.state, start.history):
-        raise RunDirectoryFault(
-            fault(
-                "--start-from",
-                "the run began with other populations",
-                str(path),
-                cure="Give another --out, or --fresh to begin anew",
-            )
-        )

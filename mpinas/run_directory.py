@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,11 +72,17 @@ class RunDirectory:
 
     def told(self) -> int:
         """How many generations are told, by the checkpoints that are there."""
-        files = _numbered(self.checkpoints, r"g(\d+)\.h5")
+        files = self.generation_files()
         return int(files[-1].stem[1:]) + 1 if files else 0
 
+    def generation_files(self) -> list[Path]:
+        """All checkpoints of generations, the oldest first."""
+        return _numbered(self.checkpoints, r"g(\d+)\.h5")
+
     def exists(self) -> bool:
-        return self.config.exists()
+        """Whether a run stands here; one that lost its ``config.yaml`` is one."""
+        kept = self.config.exists() or self.start.exists()
+        return kept or bool(self.generation_files() or self.journals())
 
     def make_folders(self) -> None:
         """Makes the folders that somebody removed."""
@@ -195,6 +201,7 @@ class Status:
         wall_time_s: summed over all jobs of the run.
         worker_time_s: workers x wall time between first dispatch and last result, likewise.
         busy_time_s: of these, the seconds in which a trial was running.
+        search_s: processor seconds of the search itself, by generation: proposing, telling, saving.
         updated_at: seconds since the epoch.
     """
 
@@ -202,6 +209,7 @@ class Status:
     wall_time_s: float = 0.0
     worker_time_s: float = 0.0
     busy_time_s: float = 0.0
+    search_s: Mapping[int, float] = field(default_factory=dict)
     updated_at: float = 0.0
     running: tuple[RunningTrial, ...] = field(default=())
 

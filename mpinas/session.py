@@ -13,7 +13,6 @@ from pathlib import Path
 
 from mpinas.clock import Clock
 from mpinas.config import RunConfig
-from mpinas.config_file import dump_config
 from mpinas.dispatch.base import Executor
 from mpinas.errors import DiskFault, fault
 from mpinas.files import DISK_ERRORS
@@ -22,16 +21,17 @@ from mpinas.monitor import Monitor
 from mpinas.opening import (
     RunOptions,
     check_directory,
-    load_start,
     open_directory,
+    renew_config,
     run_path,
     search_setting,
 )
 from mpinas.ownership import claim, release, watch_owner
 from mpinas.pump import Pump
-from mpinas.run_directory import RunDirectory, write_whole
+from mpinas.run_directory import RunDirectory
 from mpinas.search import Search
 from mpinas.signals import StopRequest
+from mpinas.starting import load_start
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def _run_in(
     owner = claim(directory, config.run.heartbeat_s, dead=dead)
     try:
         with _logging_to(directory.log):
-            write_whole(directory.config, dump_config(config), durable=True)
+            renew_config(config, directory)
             mend_directory(directory)
             search = Search(search_setting(config, directory), directory, start_state)
             logger.info("going on from %s", _newest(directory, search.generation))

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mpinas.config import RunConfig
-from mpinas.config_file import Knowledge, load_config
+from mpinas.config_file import Knowledge
 from mpinas.errors import RunDirectoryFault, fault
 from mpinas.ownership import is_alive
 from mpinas.records import TrialResult, to_plain, trial_number
 from mpinas.results import best_of, results_of
 from mpinas.run_directory import RunDirectory, RunningTrial, Status, load_status
+from mpinas.stored_config import stored_config
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ def load_run(path: Path, knowledge: Knowledge) -> RunView:
                 cure="Give the directory that 'python -m mpinas run' named, e.g. runs/quickstart",
             )
         )
-    config = load_config(directory.config, (), knowledge)
+    config = stored_config(directory, knowledge)
     results = tuple(sorted(results_of(directory), key=lambda result: trial_number(result.trial_id)))
     return _view(config, directory, load_status(directory) or Status(), results)
 

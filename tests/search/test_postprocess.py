@@ -8,8 +8,9 @@ import pytest
 from searching import config_of, drive, fake_result, found, new_run, search_in
 
 from mpinas.errors import ConfigurationFaults, RunDirectoryFault
-from mpinas.opening import check_directory, load_start, shrink_warnings
+from mpinas.opening import check_directory, shrink_warnings
 from mpinas.records import trial_number
+from mpinas.starting import load_start
 
 POSTPROCESS = "tuner.postprocess=shrink"
 LAST = 2
