@@ -234,6 +234,26 @@ def check_a_broken_worker_costs_no_trial(executor: Executor) -> None:
     assert executor.free() == executor.workers() == workers - 1
 
 
+def check_the_last_worker_decides_no_trial(executor: Executor) -> None:
+    """One trial is left, and one worker, which it fails on: it waits for another one."""
+    workers = executor.workers()
+    broken = [choosy(100 + index, BROKEN_DEVICE) for index in range(16)]
+    if workers > 1:
+        list(farm_again(executor, broken))
+    results: list[TrialResult] = []
+    lost: list[WorkerLost] = []
+    while executor.workers():
+        for event in farm(executor, [choosy(0, "all")]):
+            results += [event.result] if isinstance(event, Finished) else []
+            lost += [event] if isinstance(event, WorkerLost) else []
+        lost += [event for event in executor.events(0.0) if isinstance(event, WorkerLost)]
+    *before, last = results
+    assert [one.failure for one in before] == [Failure.INFRASTRUCTURE] * 2
+    assert (last.status, last.failure) == (TrialStatus.INTERRUPTED, None)
+    assert "nothing works" in last.error
+    assert [event.trial_id for event in lost] == [None]
+
+
 def check_no_worker_is_left_where_all_are_broken(executor: Executor) -> None:
     workers = executor.workers()
     events = list(farm_again(executor, [choosy(index, "all") for index in range(8 * workers)]))
@@ -281,5 +301,9 @@ WITH_THE_ODD_RUNNER: tuple[Check, ...] = (
     check_a_failed_trial_goes_elsewhere,
     check_no_worker_is_left_where_all_are_broken,
 )
-WITH_TWO_DEVICES: tuple[Check, ...] = (*WITH_THE_ODD_RUNNER, check_a_broken_worker_costs_no_trial)
+WITH_TWO_DEVICES: tuple[Check, ...] = (
+    *WITH_THE_ODD_RUNNER,
+    check_a_broken_worker_costs_no_trial,
+    check_the_last_worker_decides_no_trial,
+)
 """Each on an executor of its own, whose two workers have the two devices: some lose workers."""

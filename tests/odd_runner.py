@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import pathlib
 import resource
 import signal
 import subprocess
@@ -41,6 +42,7 @@ def surroundings(spec: TrialSpec, report: Report) -> TrialResult:
         "tensorflow": "tensorflow" in sys.modules,
         "mpi4py": "mpi4py" in sys.modules,
         "path": sys.path,
+        "badness": int(pathlib.Path("/proc/self/oom_score_adj").read_text()),
     }
     return result(spec, error=json.dumps(found))
 
@@ -212,6 +214,11 @@ def mapped_file(spec: TrialSpec, report: Report) -> TrialResult:
 def stop_the_forkserver_and_hang(spec: TrialSpec, report: Report) -> TrialResult:
     os.kill(os.getppid(), signal.SIGSTOP)
     time.sleep(600)
+    return result(spec)
+
+
+def killed(spec: TrialSpec, report: Report) -> TrialResult:
+    os.kill(os.getpid(), signal.SIGKILL)
     return result(spec)
 
 

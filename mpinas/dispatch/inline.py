@@ -52,7 +52,7 @@ class InlineExecutor:
         return len(self._free())
 
     def submit(self, spec: TrialSpec) -> None:
-        rank = self._standing.choose(spec.trial_id, self._free())
+        rank = self._standing.choose(spec, (self._workers[rank] for rank in self._free()))
         if rank is None:
             raise RuntimeError(f"no worker is free for {spec.trial_id}")
         self._waiting[rank] = spec
@@ -88,12 +88,12 @@ class InlineExecutor:
         result = replace(self._run(spec, progress.append), worker=worker)
         yield from progress
         self._running = None
-        reason = self._standing.take(worker.rank, result)
-        if reason:
+        verdict = self._standing.take(worker, result, alone=len(self._workers) == 1)
+        if verdict.reason:
             del self._workers[worker.rank]
-        yield Finished(result=result)
-        if reason:
-            yield WorkerLost(worker=worker, trial_id=None, reason=reason)
+        yield Finished(result=verdict.result)
+        if verdict.reason:
+            yield WorkerLost(worker=worker, trial_id=None, reason=verdict.reason)
 
     def _run(self, spec: TrialSpec, report: Callable[[Progress], None]) -> TrialResult:
         begun_at = time.monotonic()

@@ -70,7 +70,7 @@ class LocalExecutor:
 
     def submit(self, spec: TrialSpec) -> None:
         free = {slot.worker.rank: slot for slot in self._slots if not slot.busy}
-        rank = self._standing.choose(spec.trial_id, free)
+        rank = self._standing.choose(spec, (slot.worker for slot in free.values()))
         if rank is None:
             raise RuntimeError(f"no worker is free for {spec.trial_id}")
         free[rank].start(spec)
@@ -107,9 +107,11 @@ class LocalExecutor:
         for slot in list(self._slots):
             reason = ""
             for event in slot.poll():
-                self._events.append(event)
                 if isinstance(event, Finished):
-                    reason = self._standing.take(slot.worker.rank, event.result)
+                    alone = len(self._slots) == 1
+                    verdict = self._standing.take(slot.worker, event.result, alone=alone)
+                    event, reason = Finished(result=verdict.result), verdict.reason
+                self._events.append(event)
             reason = slot.broken or reason
             if reason and not slot.busy:
                 self._slots.remove(slot)

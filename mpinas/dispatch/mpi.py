@@ -191,8 +191,8 @@ class MpiExecutor:
         return sum(1 for member in self._members.values() if _is_free(member))
 
     def submit(self, spec: TrialSpec) -> None:
-        free = (rank for rank, member in self._members.items() if _is_free(member))
-        rank = self._standing.choose(spec.trial_id, free)
+        free = (member.worker for member in self._members.values() if _is_free(member))
+        rank = self._standing.choose(spec, free)
         if rank is None or self._closed:
             raise RuntimeError(f"no worker is free for {spec.trial_id}")
         self._members[rank].trial_id = spec.trial_id
@@ -307,10 +307,11 @@ class MpiExecutor:
 
     def _take_result(self, member: _Member, finished: Finished) -> None:
         member.trial_id = None
-        self._events.append(finished)
-        reason = self._standing.take(member.rank, finished.result)
-        if reason:
-            self._lose(member, reason)
+        alone = self.workers() == 1
+        verdict = self._standing.take(member.worker, finished.result, alone=alone)
+        self._events.append(Finished(result=verdict.result))
+        if verdict.reason:
+            self._lose(member, verdict.reason)
 
     def _lose(self, member: _Member, reason: str) -> None:
         if not member.fit:

@@ -27,7 +27,7 @@ from mpinas.records import (
 )
 from mpinas.trial import forkserver, outcome
 from mpinas.trial.handle import Fork, ForkServer, ForkServerBroken, thread_environment
-from mpinas.trial.processes import is_alive, own_mb
+from mpinas.trial.processes import is_alive, memory_kills, own_mb
 
 KILL_GRACE_S = 0.5
 EXIT_GRACE_S = 5.0
@@ -50,6 +50,7 @@ class _Running:
         hopeless_at: when to stop waiting for its death.
         server_given_up: the forkserver was killed, so that the kernel kills the child.
         memory_at_start_mb: at the first look after the first line.
+        memory_kills_before: of the machine (``processes.memory_kills``), when it was ordered.
     """
 
     spec: TrialSpec
@@ -57,6 +58,7 @@ class _Running:
     reports: int
     notes: int
     ordered_at: float
+    memory_kills_before: int | None
     first_line_at: float | None = None
     unread: bytes = b""
     result: TrialResult | None = None
@@ -122,7 +124,7 @@ class Supervisor:
         reports, report_end = os.pipe()
         notes, text = os.memfd_create("notes"), os.memfd_create("trial")
         os.set_blocking(reports, False)
-        ordered_at = time.monotonic()
+        ordered_at, kills_before = time.monotonic(), memory_kills()
         try:
             with open(text, "wb", closefd=False) as file:
                 file.write(to_json(spec))
@@ -135,7 +137,12 @@ class Supervisor:
             os.close(text)
             os.close(report_end)
         self._running = _Running(
-            spec=spec, fork=fork, reports=reports, notes=notes, ordered_at=ordered_at
+            spec=spec,
+            fork=fork,
+            reports=reports,
+            notes=notes,
+            ordered_at=ordered_at,
+            memory_kills_before=kills_before,
         )
 
     def poll(self) -> list[Event]:
@@ -293,7 +300,13 @@ def _outcome(trial: _Running, notes: str) -> TrialResult:
         timeout = trial.ending.failure is Failure.TIMEOUT
         return outcome.over_time(trial.spec, notes) if timeout else trial.ending
     if trial.fork.exit_code is not None:
-        return outcome.of_exit(trial.spec, trial.fork.exit_code, notes)
+        return outcome.of_exit(
+            trial.spec,
+            trial.fork.exit_code,
+            notes,
+            begun=trial.first_line_at is not None,
+            no_memory_left=memory_kills() != trial.memory_kills_before,
+        )
     return outcome.failed(trial.spec, Failure.INFRASTRUCTURE, trial.fork.lost)
 
 

@@ -38,7 +38,7 @@ from typing import Any, NoReturn
 from mpinas.records import NetworkSpec, Progress, TrialResult, TrialSpec, from_json, to_json
 from mpinas.signals import die_with_parent
 from mpinas.trial import folders, outcome
-from mpinas.trial.processes import keep_to_processors
+from mpinas.trial.processes import die_before_others, keep_to_processors
 
 RUNNERS: Mapping[str, str] = {"keras": "mpinas.trial.run", "fake": "mpinas.trial.fake"}
 """Modules with a ``run_trial(spec, report)``; loading one must start no thread and touch no
@@ -205,6 +205,7 @@ class _Server:
             os.close(self.wake_write)
             os.environ.update(environment)
             keep_to_processors(environment)
+            die_before_others()
             tempfile.tempdir = None
             code = run_child(self.runner, *descriptors)
         except BaseException:

@@ -10,7 +10,7 @@ import signal
 import traceback
 from collections.abc import Mapping
 
-from mpinas.records import Failure, TrialResult, TrialSpec, TrialStatus
+from mpinas.records import Failure, TrialResult, TrialSpec, TrialStatus, last_line
 
 CLASS_OF_EXCEPTION: Mapping[str, Failure] = {
     "MemoryError": Failure.OUT_OF_MEMORY,
@@ -28,6 +28,9 @@ SIGNALS_FROM_OUTSIDE = (
     signal.SIGUSR2,
 )
 """What schedulers and people send to end a job: not the candidate's fault."""
+
+
+NO_MEMORY_LEFT = "the kernel killed the process: the host had no memory left"
 
 
 def failed(spec: TrialSpec, failure: Failure, error: str) -> TrialResult:
@@ -70,13 +73,28 @@ def of_exception(spec: TrialSpec, name: str, text: str) -> TrialResult:
     return failed(spec, CLASS_OF_EXCEPTION.get(name, Failure.ERROR), text)
 
 
-def of_exit(spec: TrialSpec, exit_code: int, notes: str) -> TrialResult:
+def of_exit(
+    spec: TrialSpec,
+    exit_code: int,
+    notes: str,
+    *,
+    begun: bool = True,
+    no_memory_left: bool = False,
+) -> TrialResult:
     """The outcome of a trial whose process ended without a word.
 
     Args:
         exit_code: negative for the signal that killed it.
         notes: what the process wrote while crashing, or empty.
+        begun: it had come to its first line. One that had not knows nothing of its candidate.
+        no_memory_left: the kernel has killed a process of this host meanwhile for lack of memory.
     """
+    if not begun:
+        how = signal_name(-exit_code) if exit_code < 0 else f"exit code {exit_code}"
+        error = f"the process ended by {how} before its first line"
+        return failed(spec, Failure.INFRASTRUCTURE, _with_notes(error, notes))
+    if exit_code == -signal.SIGKILL and no_memory_left:
+        return failed(spec, Failure.OUT_OF_MEMORY, NO_MEMORY_LEFT)
     if exit_code >= 0:
         error = f"the process left with exit code {exit_code} and without a result"
         return failed(spec, Failure.CRASH, _with_notes(error, notes))
@@ -103,6 +121,16 @@ def over_memory(spec: TrialSpec, memory_mb: float, at_start_mb: float) -> TrialR
     limit = f"over the memory limit of {spec.memory_limit_mb:g} MB"
     error = f"{limit}: {memory_mb:.0f} MB of its own, {at_start_mb:.0f} MB when it started"
     return failed(spec, Failure.OUT_OF_MEMORY, error)
+
+
+def is_starved(result: TrialResult) -> bool:
+    """Whether a trial died of the memory of its host, of which others take their part.
+
+    Not of that of a GPU, nor of a limit of its own.
+    """
+    exception = last_line(result.error).partition(":")[0]
+    of_host = result.error == NO_MEMORY_LEFT or exception.endswith("MemoryError")
+    return result.failure is Failure.OUT_OF_MEMORY and of_host
 
 
 def signal_name(number: int) -> str:

@@ -13,6 +13,9 @@ from mpinas.records import BYTES_PER_MB
 PROCESSORS = "MPINAS_PROCESSORS"
 """Variable with the numbers of the processors that a trial keeps to: ``0,1,8``."""
 TOPOLOGY = Path("/sys/devices/system/cpu")
+BADNESS = 500
+"""Of -1000 to 1000; counts like half of the machine's memory, taken beside its own."""
+STATISTICS = Path("/proc/vmstat")
 
 DEAD_STATES = ("Z", "X")
 
@@ -46,6 +49,24 @@ def own_mb(pid: int) -> float | None:
     """
     pages = _pages(pid)
     return None if pages is None else _in_mb(pages[0] - pages[1])
+
+
+def memory_kills(statistics: Path = STATISTICS) -> int | None:
+    """How many processes of this machine the kernel has killed for lack of memory since it began,
+    of the machine's or of a job's share; None where it does not tell (before Linux 4.13)."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in statistics.read_text().splitlines():
+            name, _, number = line.partition(" ")
+            if name == "oom_kill":
+                return int(number)
+    return None
+
+
+def die_before_others() -> None:
+    """Has the kernel choose this process where memory runs out, and not the worker that would end
+    a whole job with it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(BADNESS))
 
 
 def usable_processors(topology: Path = TOPOLOGY) -> tuple[int, ...]:

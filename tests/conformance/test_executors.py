@@ -21,6 +21,7 @@ from executor_contract import (
     Check,
     check_failure,
     check_good_trial,
+    check_the_last_worker_decides_no_trial,
 )
 from handmade import ODD_PROGRAM, fake_spec, farm, farm_again
 
@@ -30,7 +31,7 @@ from mpinas.dispatch.inline import InlineExecutor
 from mpinas.dispatch.local import LocalExecutor
 from mpinas.dispatch.settings import WorkerSettings
 from mpinas.errors import LaunchFault
-from mpinas.records import Event, Failure, Finished, Progress, Started, WorkerLost
+from mpinas.records import Event, Failure, Finished, Progress, Started, TrialStatus, WorkerLost
 from mpinas.trial.fake import run_trial
 
 
@@ -80,6 +81,10 @@ def test_contract_of_processes(farm_of_two: Executor, check: Check) -> None:
 @pytest.mark.parametrize("check", WITH_THE_ODD_RUNNER)
 def test_contract_of_broken_workers_inline(check: Check) -> None:
     check(InlineExecutor(odd_runner.run_trial, 3))
+
+
+def test_a_lone_worker_decides_no_trial_that_nobody_else_could_try() -> None:
+    check_the_last_worker_decides_no_trial(InlineExecutor(odd_runner.run_trial, 1))
 
 
 @pytest.mark.parametrize("check", WITH_TWO_DEVICES)
@@ -134,9 +139,10 @@ def test_a_worker_that_cannot_start_children_is_lost(monkeypatch: pytest.MonkeyP
     lost = [event for event in events if isinstance(event, WorkerLost)]
     assert [event.trial_id for event in lost] == [None] * 2
     assert all("the forkserver died" in event.reason for event in lost)
-    ends = [event.result for event in events if isinstance(event, Finished)]
+    *ends, last = (event.result for event in events if isinstance(event, Finished))
     assert {end.failure for end in ends} == {Failure.INFRASTRUCTURE}
-    assert len(ends) <= 6, "three of each worker"
+    assert len(ends) < 6, "three of each worker"
+    assert last.status is TrialStatus.INTERRUPTED, "nobody was left who could try it again"
     assert (executor.workers(), executor.free()) == (0, 0)
     executor.close()
 

@@ -24,6 +24,7 @@ from mpinas.records import (
 )
 from mpinas.trial import child
 from mpinas.trial.child import Supervisor
+from mpinas.trial.processes import BADNESS
 
 
 def test_what_a_trial_finds_around_it(slot: Supervisor) -> None:
@@ -38,6 +39,7 @@ def test_what_a_trial_finds_around_it(slot: Supervisor) -> None:
     assert found["core"] == 0
     assert found["term_is_default"] is True
     assert found["group"] is True
+    assert found["badness"] == BADNESS, "rather the trial than its worker"
     assert (found["tensorflow"], found["mpi4py"]) == (False, False)
     assert found["path"] == sys.path
     assert dict(os.environ) == own
@@ -69,6 +71,21 @@ def test_a_result_larger_than_a_pipe_arrives_whole(slot: Supervisor) -> None:
 
 def test_tensorflows_out_of_memory_is_known_by_name(slot: Supervisor) -> None:
     assert outcome_of(slot, odd("out_of_memory")).failure is Failure.OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize(
+    ("counts", "failure"),
+    [((4, 5), Failure.OUT_OF_MEMORY), ((4, 4), Failure.CRASH), ((None, None), Failure.CRASH)],
+)
+def test_a_kill_is_for_lack_of_memory_where_the_kernel_counts_one(
+    slot: Supervisor,
+    monkeypatch: pytest.MonkeyPatch,
+    counts: tuple[int | None, int | None],
+    failure: Failure,
+) -> None:
+    answers = iter(counts)
+    monkeypatch.setattr(child, "memory_kills", lambda: next(answers))
+    assert outcome_of(slot, odd("killed")).failure is failure
 
 
 def test_noise_on_the_standard_streams_is_no_message(slot: Supervisor) -> None:

@@ -44,6 +44,40 @@ def test_exception(name: str, failure: Failure) -> None:
     assert (result.failure, result.error) == (failure, "a traceback")
 
 
+def test_killed_while_the_host_had_no_memory_is_out_of_memory() -> None:
+    result = outcome.of_exit(SPEC, -9, "", no_memory_left=True)
+    assert (result.failure, outcome.is_starved(result)) == (Failure.OUT_OF_MEMORY, True)
+    assert "the host had no memory left" in result.error
+
+
+@pytest.mark.parametrize("exit_code", [-11, -6, 3])
+def test_other_ends_have_their_own_reason_whatever_the_kernel_did(exit_code: int) -> None:
+    result = outcome.of_exit(SPEC, exit_code, "", no_memory_left=True)
+    assert (result.failure, outcome.is_starved(result)) == (Failure.CRASH, False)
+
+
+@pytest.mark.parametrize(("exit_code", "words"), [(1, "exit code 1"), (-9, "SIGKILL")])
+def test_who_ends_before_the_first_line_knows_nothing_of_the_candidate(
+    exit_code: int, words: str
+) -> None:
+    result = outcome.of_exit(SPEC, exit_code, "", begun=False, no_memory_left=True)
+    assert result.failure is Failure.INFRASTRUCTURE
+    assert result.error == f"the process ended by {words} before its first line"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "starved"),
+    [
+        ("MemoryError", "Traceback\nMemoryError", True),
+        ("MemoryError", "Traceback\nnumpy._core._exceptions._ArrayMemoryError: Unable to", True),
+        ("ResourceExhaustedError", "Traceback\nResourceExhaustedError: MemoryError:", False),
+        ("ValueError", "Traceback\nMemoryError", False),
+    ],
+)
+def test_whose_memory_it_was(name: str, text: str, starved: bool) -> None:
+    assert outcome.is_starved(outcome.of_exception(SPEC, name, text)) is starved
+
+
 def test_notes_of_a_crash_are_kept() -> None:
     assert outcome.of_exit(SPEC, -11, "in module x").error.endswith("\nin module x")
     assert outcome.over_time(SPEC, "in a loop").error.endswith("2 s\nin a loop")

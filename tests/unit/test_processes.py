@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mpinas.trial.gpu_memory import memory_limit_mb
-from mpinas.trial.processes import core_of, keep_to_processors, usable_processors
+from mpinas.trial.processes import core_of, keep_to_processors, memory_kills, usable_processors
 
 
 def machine(folder: Path, cores: dict[int, tuple[int, int]]) -> Path:
@@ -31,6 +31,18 @@ def test_threads_of_a_core_and_cores_of_a_socket_are_neighbours(
     places = {0: (0, 0), 1: (1, 0), 2: (0, 1), 3: (1, 1), 4: (0, 0), 5: (1, 0), 6: (0, 1)}
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {*places})
     assert usable_processors(machine(tmp_path, places)) == (0, 4, 2, 6, 1, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "kills"),
+    [("pgfault 12\noom_kill 3\noom_kill_total 9\n", 3), ("pgfault 12\n", None), ("", None)],
+)
+def test_the_kernel_counts_what_it_kills_for_lack_of_memory(
+    tmp_path: Path, text: str, kills: int | None
+) -> None:
+    (tmp_path / "vmstat").write_text(text)
+    assert memory_kills(tmp_path / "vmstat") == kills
+    assert memory_kills(tmp_path / "none") is None
 
 
 def test_where_nothing_is_told_every_processor_is_a_core(tmp_path: Path) -> None:
