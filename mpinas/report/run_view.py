@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,15 @@ class RunView:
     running: tuple[RunningTrial, ...]
 
 
-def load_run(path: Path, knowledge: Knowledge) -> RunView:
+def load_run(
+    path: Path,
+    knowledge: Knowledge,
+    read: Callable[[RunDirectory], Iterable[TrialResult]] = results_of,
+) -> RunView:
     """Reads a run directory.
+
+    Args:
+        read: gives the results of a run, in any order.
 
     Raises:
         RunDirectoryFault: it is not one.
@@ -58,7 +65,7 @@ def load_run(path: Path, knowledge: Knowledge) -> RunView:
             )
         )
     config = stored_config(directory, knowledge)
-    results = tuple(sorted(results_of(directory), key=lambda result: trial_number(result.trial_id)))
+    results = tuple(sorted(read(directory), key=lambda result: trial_number(result.trial_id)))
     return _view(config, directory, load_status(directory) or Status(), results)
 
 

@@ -14,9 +14,9 @@ def shrink_cell(result: TrialResult) -> str:
     if result.shrink is None:
         return "no shrink"
     if result.shrink.outcome is not ShrinkOutcome.SHRUNK:
-        return _words(result.shrink.outcome)
+        return outcome_words(result.shrink.outcome)
     if result.costs is None or result.shrunk_costs is None:
-        return _words(ShrinkOutcome.SHRUNK)
+        return outcome_words(ShrinkOutcome.SHRUNK)
     after = result.shrunk_costs.flops
     return f"{after / 1e6:.2f} ({_share(after, result.costs.flops):.0%})"
 
@@ -26,7 +26,7 @@ def shrink_lines(results: Sequence[TrialResult]) -> Iterator[str]:
     complete = [result for result in results if result.status is TrialStatus.COMPLETE]
     outcomes = Counter(result.shrink.outcome for result in complete if result.shrink is not None)
     if outcomes:
-        counts = (f"{outcomes[outcome]} {_words(outcome)}" for outcome in ShrinkOutcome)
+        counts = (f"{outcomes[outcome]} {outcome_words(outcome)}" for outcome in ShrinkOutcome)
         yield f"shrink: {', '.join(counts)} and trained unshrunk"
     kept = [costs for result in complete if (costs := _before_and_after(result)) is not None]
     if kept:
@@ -63,5 +63,6 @@ def _share(after: int, before: int) -> float:
     return after / before if before else 1.0
 
 
-def _words(outcome: ShrinkOutcome) -> str:
+def outcome_words(outcome: ShrinkOutcome) -> str:
+    """For people."""
     return outcome.value.replace("_", " ")

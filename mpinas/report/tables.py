@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
@@ -14,17 +14,20 @@ from mpinas.report.run_view import RunView
 from mpinas.report.shrinks import shrink_cell, shrink_lines
 
 LEADERS = 10
+WIDE = 60
+"""Columns of a terminal from which on everything is told; a narrower one gets what matters."""
 
 
-def render(view: RunView, leaders: int = LEADERS) -> RenderableType:
+def render(view: RunView, leaders: int = LEADERS, *, wide: bool = True) -> RenderableType:
     """Headline, leaderboard, shrinks, failures and running trials of a run."""
-    parts: list[RenderableType] = [*headline(view), leaderboard(view, leaders)]
+    parts: list[RenderableType] = [*map(Text, headline(view))]
+    parts.append(leaderboard(view, leaders, wide=wide))
     parts += map(Text, shrink_lines(view.results))
     failures = failure_line(view)
     if failures:
         parts.append(failures)
     if view.running:
-        parts.append(running_table(view))
+        parts.append(running_table(view, wide=wide))
     return Group(*parts)
 
 
@@ -34,33 +37,47 @@ def headline(view: RunView) -> Iterator[str]:
     told = min(view.generation, view.generations)
     yield (
         f"{view.name}: {view.status}, {told} of {view.generations} generations, {trials}, "
-        f"{duration(view.wall_time_s)}, {view.workers} workers"
+        f"{duration(view.wall_time_s)}, {workers_words(view)}"
     )
     if view.utilisation is not None:
         yield f"workers were training for {view.utilisation:.0%} of the time"
 
 
-def leaderboard(view: RunView, leaders: int) -> Table:
+def workers_words(view: RunView) -> str:
+    """How many there are."""
+    return f"{view.workers} worker{'' if view.workers == 1 else 's'}"
+
+
+def leaderboard(view: RunView, leaders: int, *, wide: bool = True) -> Table:
     """The best trials, highest fitness first; with what is left of them in a run with shrinks."""
     has_shrinks = any(result.shrink is not None for result in view.results)
     shrunk_to = ("shrunk to",) if has_shrinks else ()
+    names = ("", "trial", "accuracy", "parameters", "MFLOPs", *shrunk_to, "seconds", "host")
+    if not wide:
+        names = ("trial", "accuracy", *(shrunk_to or ("MFLOPs",)))
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0) if has_shrinks else (0, 1))
-    for name in ("", "trial", "accuracy", "parameters", "MFLOPs", *shrunk_to, "seconds", "host"):
+    for name in names:
         justify: JustifyMethod = "left" if name in ("trial", "host") else "right"
         table.add_column(name, justify=justify, no_wrap=has_shrinks and name != "host")
     for rank, result in enumerate(ranked(view)[:leaders], start=1):
-        costs = result.costs
-        table.add_row(
-            str(rank),
-            result.trial_id,
-            f"{result.fitness:.4f}",
-            f"{costs.parameters:,}" if costs else "",
-            f"{costs.flops / 1e6:.2f}" if costs else "",
-            *((shrink_cell(result),) if has_shrinks else ()),
-            f"{result.times.wall_time_s:.1f}",
-            result.worker.host if result.worker else "",
-        )
+        cells = _cells(rank, result)
+        table.add_row(*(cells[name] for name in names))
     return table
+
+
+def _cells(rank: int, result: TrialResult) -> Mapping[str, str]:
+    """A row of the leaderboard, by the names of its columns."""
+    costs = result.costs
+    return {
+        "": str(rank),
+        "trial": result.trial_id,
+        "accuracy": f"{result.fitness:.4f}",
+        "parameters": f"{costs.parameters:,}" if costs else "",
+        "MFLOPs": f"{costs.flops / 1e6:.2f}" if costs else "",
+        "shrunk to": shrink_cell(result),
+        "seconds": f"{result.times.wall_time_s:.1f}",
+        "host": result.worker.host if result.worker else "",
+    }
 
 
 def ranked(view: RunView) -> list[TrialResult]:
@@ -79,19 +96,28 @@ def failure_line(view: RunView) -> str:
     return ", ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items()))
 
 
-def running_table(view: RunView) -> Table:
-    """The trials on workers now."""
+def running_table(view: RunView, lines: int | None = None, *, wide: bool = True) -> Table:
+    """The trials on workers now, by worker.
+
+    Args:
+        lines: that there is room for, heading included; trials without room are counted.
+    """
+    running = sorted(view.running, key=lambda one: one.rank)
+    room = len(running) if lines is None else lines - 1
+    shown = running if len(running) <= room else running[: room - 1]
     table = Table(box=None, pad_edge=False)
-    for name in ("running", "worker", "host", "epoch", "accuracy"):
-        table.add_column(name)
-    for trial in view.running:
+    for name in ("running", "worker", *(("host",) if wide else ()), "epoch", "accuracy"):
+        table.add_column(name, no_wrap=lines is not None, overflow="ellipsis")
+    for trial in shown:
         table.add_row(
             trial.trial_id,
             str(trial.rank),
-            trial.host,
+            *((trial.host,) if wide else ()),
             f"{trial.epoch}/{trial.epochs}" if trial.epochs else "-",
             "-" if trial.accuracy is None else f"{trial.accuracy:.4f}",
         )
+    if len(shown) < len(running):
+        table.add_row(f"and {len(running) - len(shown)} more")
     return table
 
 
