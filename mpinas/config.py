@@ -234,7 +234,7 @@ LearningRates = Annotated[tuple[LearningRate, ...], Field(min_length=1), BeforeV
 
 
 class TrialConfig(Section):
-    """One trial. All of it defines the search."""
+    """One trial. All of it but `tensorboard` defines the search."""
 
     runner: Literal["keras", "fake"] = Field(
         default="keras", description="fake: nothing is trained, fitness follows from the network"
@@ -278,6 +278,9 @@ class TrialConfig(Section):
     )
     save_weights: Literal["none", "best", "last_generation"] = Field(
         default="none", description="of which trials trained weights are kept in the run directory"
+    )
+    tensorboard: bool = Field(
+        default=False, description="curves for TensorBoard in `tensorboard/` of the run directory"
     )
     shrink: ShrinkConfig = ShrinkConfig()
     fake: FakeConfig = FakeConfig()

@@ -41,6 +41,7 @@ NOT_DEFINING = (
     "problem.path",
     "problem.stage",
     "problem.skip_unreadable",
+    "trial.tensorboard",
 )
 """Sections and keys that do not define a search: they may change when a run goes on."""
 

@@ -176,6 +176,7 @@ class TrialSpec:
         memory_limit_mb: own memory of the child (resident and not shared) after which it is killed;
             None for none.
         weights_path: where to save the trained weights, or None.
+        events_path: folder for the trial's event files (TensorBoard), or None.
     """
 
     trial_id: str
@@ -189,6 +190,7 @@ class TrialSpec:
     time_limit_s: float | None = None
     memory_limit_mb: float | None = None
     weights_path: str | None = None
+    events_path: str | None = None
 
 
 class TrialStatus(str, enum.Enum):

@@ -45,6 +45,10 @@ class RunDirectory:
         return self.path / "weights"
 
     @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
     def status(self) -> Path:
         return self.path / "status.json"
 

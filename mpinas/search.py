@@ -252,7 +252,13 @@ class Search:
             time_limit_s=config.trial.time_limit_s,
             memory_limit_mb=config.trial.memory_limit_mb,
             weights_path=self._weights.path(name, self.generation),
+            events_path=self._events_path(name),
         )
+
+    def _events_path(self, name: str) -> str | None:
+        """Where the trial is to write for TensorBoard, or None where nobody wants it."""
+        wanted = self._setting.config.trial.tensorboard
+        return str((self._directory.tensorboard / name).absolute()) if wanted else None
 
     def _predicted_cost(self, costs: Costs) -> float:
         setting = self._setting

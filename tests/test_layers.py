@@ -66,6 +66,7 @@ TENSORFLOW_FILES = (
     "morphnet/regularizer.py",
     "morphnet/shrink.py",
     "trial/adapting.py",
+    "trial/event_log.py",
     "trial/inputs.py",
     "trial/measuring.py",
     "trial/model_file.py",

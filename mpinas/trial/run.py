@@ -35,6 +35,7 @@ from mpinas.records import (
     canonical_json,
 )
 from mpinas.trial.batches import open_parts
+from mpinas.trial.event_log import EventLog
 from mpinas.trial.inputs import MOST_RESIDENT_BYTES
 from mpinas.trial.shrinking import Ready, shrink_network
 from mpinas.trial.training import Bench, Report, start_tensorflow, train
@@ -113,7 +114,8 @@ def _train(spec: TrialSpec, report: Report, result: TrialResult) -> TrialResult:
         settings.batch_size,
         most_resident_bytes=MOST_RESIDENT_BYTES if on_gpu else 0,
     )
-    bench = Bench(spec=spec, settings=settings, parts=parts, report=report, on_gpu=on_gpu)
+    log = EventLog(pathlib.Path(spec.events_path) if spec.events_path is not None else None)
+    bench = Bench(spec=spec, settings=settings, parts=parts, report=report, on_gpu=on_gpu, log=log)
     network = build_model(spec.network, seed=spec.seed)
     built_s = time.perf_counter() - started
     result = replace(result, times=Times(build_s=built_s))

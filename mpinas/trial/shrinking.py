@@ -157,6 +157,7 @@ class _Phase:
                 verbose=0,
             )
             self._last = {name: values[-1] for name, values in fitted.history.items()}
+            self._bench.log.shrink_epoch(epoch + 1, self._last)
             left -= len(batches)
         self.train_s = time.perf_counter() - self._started
         return Shrink(
@@ -183,6 +184,7 @@ class _Phase:
     def tell(self, measured: Measured) -> None:
         """Reports the regularised epochs as over; their loss has the regulariser in it."""
         epochs = self._bench.settings.epochs
+        self._bench.log.before_cut(self._epochs, measured.accuracy)
         self._bench.tell(
             self._epochs,
             self._epochs + self._bench.settings.shrink.epochs_after(epochs),

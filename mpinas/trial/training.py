@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -21,6 +21,7 @@ from mpinas.config import TrialConfig
 from mpinas.errors import DeviceFault
 from mpinas.records import Curves, Progress, TrialSpec
 from mpinas.trial.batches import Batches, Parts
+from mpinas.trial.event_log import EventLog
 from mpinas.trial.gpu_memory import memory_limit_mb
 from mpinas.trial.inputs import around, one_pass
 from mpinas.trial.visible_devices import VISIBLE, named_devices
@@ -40,13 +41,14 @@ OPTIMIZERS: Mapping[str, Callable[[float], keras.optimizers.Optimizer]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What every training of a trial has in common."""
+    """What every training of a trial has in common. ``log`` takes what TensorBoard shows."""
 
     spec: TrialSpec
     settings: TrialConfig
     parts: Parts
     report: Report
     on_gpu: bool
+    log: EventLog = field(default_factory=EventLog)
 
     def optimizer(self) -> keras.optimizers.Optimizer:
         """A new one, as the trial is set."""
@@ -199,7 +201,9 @@ class Observer(keras.callbacks.Callback):  # type: ignore[misc]
         self._epochs.append(row)
         if self._bench.spec.weights_path is not None and self._bench.settings.fitness == "best":
             self._keep_if_best()
-        self._bench.tell(self._epochs_before + epoch + 1, self._epochs_in_all, row)
+        over = self._epochs_before + epoch + 1
+        self._bench.log.epoch(over, row)
+        self._bench.tell(over, self._epochs_in_all, row)
 
     def _stop(self, reason: str) -> None:
         self.not_finite = reason

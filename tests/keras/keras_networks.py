@@ -74,7 +74,12 @@ DIGITS_NETWORK = chain(
 def trial(prepared: str, network: NetworkSpec = DIGITS_NETWORK, **changes: Any) -> TrialSpec:
     """A trial on digits; other arguments are fields of the spec, its problem or its settings."""
     problem = {"training_images": 600, "validation_images": 200, "split_seed": 0}
-    fields: dict[str, Any] = {"learning_rate": 3e-3, "seed": 11, "weights_path": None}
+    fields: dict[str, Any] = {
+        "learning_rate": 3e-3,
+        "seed": 11,
+        "weights_path": None,
+        "events_path": None,
+    }
     settings: dict[str, Any] = {"epochs": 2, "batch_size": 64}
     for name, value in changes.items():
         home = problem if name in problem else fields if name in fields else settings
