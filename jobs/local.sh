@@ -53,35 +53,32 @@ mpi=${MPINAS_MPI:-mpich}
 environment=$(environment_of "$mpi") || exit
 prepare_environment "$environment" "$mpi" || exit
 use_environment "$environment"
-launcher=(mpiexec -n $((workers + 1)))
-[ "$mpi" != openmpi ] || launcher+=(--map-by :OVERSUBSCRIBE --bind-to none)
+launch=(mpiexec -n $((workers + 1)))
+[ "$mpi" != openmpi ] || launch+=(--map-by :OVERSUBSCRIBE --bind-to none)
+program=(python -m mpinas run "$config" --out "$out" ${arguments[@]+"${arguments[@]}"})
 
-# The search runs in a process group of its own, so that Ctrl-C reaches it only as USR1: under both
-# MPIs that is passed on to all ranks and means "save and end". A second Ctrl-C ends it hard.
+# How batch scripts start a launcher and wait for it: the search runs in a process group of its own,
+# so that Ctrl-C reaches it only as USR1, which means "save and end". A second Ctrl-C ends it hard.
+parts=$checkout/mpinas/jobs/templates/parts
+# shellcheck source=mpinas/jobs/templates/parts/keeper.sh
+source "$parts/keeper.sh"
+# shellcheck source=mpinas/jobs/templates/parts/pass_on.sh
+source "$parts/pass_on.sh"
 interrupts=0
+keeper=""
 stop_search() {
   interrupts=$((interrupts + 1))
-  if [ $interrupts -eq 1 ]; then
-    say "Stopping: the search saves what it has. Ctrl-C again ends it at once."
-    kill -USR1 "$search" 2>/dev/null
+  if [ $interrupts -gt 1 ]; then
+    { read -r launcher <"$scratch/launcher" && kill -TERM "$launcher"; } 2>/dev/null
   else
-    kill -TERM "$search" 2>/dev/null
+    say "Stopping: the search saves what it has. Ctrl-C again ends it at once."
+    [ -z "$keeper" ] || pass_on
   fi
 }
-
-set -m
-"${launcher[@]}" python -m mpinas run "$config" --out "$out" ${arguments[@]+"${arguments[@]}"} \
-  </dev/null &
-search=$!
-set +m
 trap stop_search INT TERM HUP
-seen=-1
-while [ $seen -ne $interrupts ]; do # a signal ends `wait` before the search has ended
-  seen=$interrupts
-  wait "$search"
-  code=$?
-done
-trap - INT TERM HUP
+start_launcher
+[ $interrupts -eq 0 ] || [ $passed -gt 0 ] || pass_on
+await_launcher
 
 case $code in
   0 | 75) python -m mpinas show "$out" ;;

@@ -7,16 +7,19 @@ asked, so that a second installation, or a search that was started too early, is
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 CHECKOUT = Path(__file__).parent.parent
+LIMIT_S = 120.0
 TOOLS = (
     *("bash", "cat", "cp", "cut", "dirname", "env", "find", "flock", "grep", "head", "id", "ls"),
-    *("mkdir", "rm", "sha256sum", "tr"),
+    *("mkdir", "mktemp", "rm", "sha256sum", "sleep", "tr"),
 )
 PRETENDED_PYTHON = """#!/usr/bin/env bash
 echo "$(basename "$0") $*" >>"$ASKED"
@@ -32,7 +35,16 @@ case "$*" in
     chmod +x "$3/bin/mpiexec"
     ;;
   "-m pip "*) exit "$PIP_CODE" ;;
-  "-m mpinas run "*) exit "$RUN_CODE" ;;
+  "-m mpinas run "*)
+    [ -z "${LASTS:-}" ] && exit "$RUN_CODE"
+    trap 'echo got USR1 >>"$ASKED"; [ -n "${BUSY:-}" ] || exit "$RUN_CODE"' USR1
+    trap 'echo got TERM >>"$ASKED"; exit 143' TERM
+    [ -z "${DEAF:-}" ] || trap '' USR1 TERM
+    echo ready >>"$ASKED"
+    end=$((SECONDS + LASTS))
+    while [ $SECONDS -lt $end ]; do sleep 0.05; done
+    exit "$RUN_CODE"
+    ;;
   "-m mpinas show "*) echo LEADERBOARD ;;
 esac
 """
@@ -46,17 +58,38 @@ class Machine:
     tools: Path
     asked: Path
 
-    def local(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         environment = {"VERSION": "3.11.2", "WITHOUT_VENV": "0", "PIP_CODE": "0", "RUN_CODE": "0"}
         environment |= {"PATH": str(self.tools), "ASKED": str(self.asked), **variables}
-        return subprocess.run(
+        return subprocess.Popen(
             ["bash", str(self.checkout / "jobs/local.sh"), *arguments],
             env=environment,
             cwd=self.checkout.parent,
-            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
+            start_new_session=True,
         )
+
+    def local(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        job = self.start(*arguments, **variables)
+        stdout, stderr = job.communicate(timeout=LIMIT_S)
+        return subprocess.CompletedProcess(job.args, job.returncode, stdout, stderr)
+
+    def wait_for(self, words: str) -> None:
+        """Until the pretended Python has written this down."""
+        deadline = time.monotonic() + LIMIT_S
+        while self.count(words) == 0:
+            assert time.monotonic() < deadline, words
+            time.sleep(0.02)
+
+    def is_settled_at_once(self) -> None:
+        """Signals are handed on without waiting for a launcher to be ready for them."""
+        part = self.checkout / "mpinas/jobs/templates/parts/pass_on.sh"
+        text = part.read_text()
+        assert text.count("settle_s=10 ") == 1
+        part.write_text(text.replace("settle_s=10 ", "settle_s=0 "))
 
     def count(self, words: str) -> int:
         """How often the pretended Python was asked something with these words."""
@@ -72,6 +105,8 @@ def machine(tmp_path: Path) -> Machine:
     checkout = tmp_path / "some where" / "mpinas"
     shutil.copytree(CHECKOUT / "jobs", checkout / "jobs")
     shutil.copytree(CHECKOUT / "configs", checkout / "configs")
+    templates = "mpinas/jobs/templates"
+    shutil.copytree(CHECKOUT / templates, checkout / templates)
     shutil.copy(CHECKOUT / "pyproject.toml", checkout)
     tools = tmp_path / "bin"
     tools.mkdir()
@@ -105,6 +140,45 @@ def test_exit_code_is_that_of_the_search(machine: Machine, code: int) -> None:
     assert done.returncode == code
     assert ("LEADERBOARD" in done.stdout) == (code == 75)
     assert ("The same command goes on" in done.stdout) == (code == 75)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_saves(machine: Machine, number: int) -> None:
+    machine.is_settled_at_once()
+    job = machine.start("configs/quickstart.yaml", LASTS="60", RUN_CODE="75")
+    machine.wait_for("ready")
+    job.send_signal(number)
+    stdout, stderr = job.communicate(timeout=LIMIT_S)
+    assert (job.returncode, machine.count("got USR1")) == (75, 1)
+    assert "Stopping" in stderr
+    assert "LEADERBOARD" in stdout
+
+
+def test_a_second_interrupt_ends_the_search_hard(machine: Machine) -> None:
+    machine.is_settled_at_once()
+    job = machine.start("configs/quickstart.yaml", LASTS="60", BUSY="1")
+    machine.wait_for("ready")
+    job.send_signal(signal.SIGINT)
+    machine.wait_for("got USR1")
+    job.send_signal(signal.SIGINT)
+    stderr = job.communicate(timeout=LIMIT_S)[1]
+    assert (job.returncode, machine.count("got TERM")) == (143, 1)
+    assert "The search ended with code 143" in stderr
+
+
+@pytest.mark.parametrize("code", [0, 3, 75])
+def test_interrupts_at_the_moment_of_the_end_do_not_change_the_code(
+    machine: Machine, code: int
+) -> None:
+    """They all come while the search ends by itself; bash's `wait` forgets a code then."""
+    machine.is_settled_at_once()
+    job = machine.start("configs/quickstart.yaml", LASTS="2", DEAF="1", RUN_CODE=str(code))
+    machine.wait_for("ready")
+    while job.poll() is None:
+        job.send_signal(signal.SIGHUP)
+        time.sleep(0.005)
+    assert job.communicate(timeout=LIMIT_S)[1].count("Stopping") == 1
+    assert job.returncode == code
 
 
 def test_interrupted_installation_is_made_anew(machine: Machine) -> None:

@@ -53,6 +53,11 @@ class Launcher:
         return self.program == LAUNCHES_ALONE
 
     @property
+    def takes_number(self) -> bool:
+        """Whether it is told how many ranks there are, with ``-n``; ``jsrun`` reads a file."""
+        return self.program not in (LAUNCHES_ALONE, STARTED_BY_JSM)
+
+    @property
     def takes_hosts(self) -> bool:
         """Whether it is an ``mpiexec``, which has to be told how many ranks go where."""
         return self.program not in (LAUNCHES_ALONE, STARTED_BY_SLURM, STARTED_BY_JSM)
@@ -144,7 +149,9 @@ def _size(request: JobRequest, layout: Layout, launcher: Launcher) -> dict[str, 
         "ranks_per_node": " ".join(map(str, layout.ranks)) if placed else None,
         "host_list": "" if placed and launcher.takes_hosts else None,
         "host_file": "" if placed and launcher.program == STARTED_BY_SLURM else None,
+        "all_ranks": layout.all_workers + 1 if launcher.takes_number else None,
         "resource_lines": tuple(_resource_lines(request, layout)),
+        "shares_gpus": "" if 0 < request.gpus_per_node < max(layout.workers) else None,
     }
 
 
@@ -217,21 +224,18 @@ def _activation(request: JobRequest) -> str:
 
 
 def _launch(layout: Layout, launcher: Launcher) -> str:
-    """The launcher, with the number of ranks in its own words."""
+    """The launcher with its options, but for the number of ranks, which the script may change."""
     if launcher.alone:
         return ""
-    options: tuple[str, ...] = ("-n", str(layout.all_workers + 1))
+    options: tuple[str, ...] = ()
     if launcher.program == STARTED_BY_SLURM:
-        options = (
-            f"--ntasks={layout.all_workers + 1}",
-            f"--cpus-per-task={layout.cpus_per_worker}",
-        )
+        options = (f"--cpus-per-task={layout.cpus_per_worker}",)
         if not any(word.startswith(("--wait", "-W")) for word in launcher.words):
             options += (f"--wait={SURVIVORS_WAIT_S}",)
-    elif launcher.program == STARTED_BY_JSM:
-        options = ()
-    elif not any(word.lstrip("-").partition("=")[0] == "bind-to" for word in launcher.words):
-        options = ("--bind-to", "none", *options)
+    elif launcher.takes_hosts and not any(
+        word.lstrip("-").partition("=")[0] == "bind-to" for word in launcher.words
+    ):
+        options = ("--bind-to", "none")
     return shell_words((*launcher.words, *options))
 
 

@@ -247,7 +247,7 @@ def test_a_launcher_that_is_not_ready_is_not_killed_by_the_signal(machine: Machi
 
 
 def test_the_settling_time_is_there_for_users() -> None:
-    text = (Path(job_script.__code__.co_filename).parent / "templates/parts/signals.sh").read_text()
+    text = (Path(job_script.__code__.co_filename).parent / "templates/parts/pass_on.sh").read_text()
     assert "settle_s=10 " in text
 
 
@@ -279,6 +279,14 @@ def test_lsf_requeues_by_exit_code_unless_told_that_it_cannot(machine: Machine) 
     assert machine.requeued() == []
     assert end(machine.start(machine.script("lsf", without=("requeue",)), LASTS=0)) == (75, "")
     assert machine.requeued() == ["brequeue 8"]
+
+
+def test_a_terminal_that_is_closed_stops_the_search_in_order(machine: Machine) -> None:
+    job = machine.start(machine.script("local"))
+    machine.wait_for("ready")
+    job.send_signal(signal.SIGHUP)
+    assert end(job)[0] == 75
+    assert machine.received() == ["USR1"]
 
 
 @pytest.mark.parametrize("scheduler", ["lsf", "lsf-jsrun"])
@@ -328,14 +336,48 @@ def test_hosts_and_ranks_of_each_launcher(machine: Machine) -> None:
         assert end(machine.start(text, LASTS=0, CODE=0)) == (0, "")
     starts = [line for line in machine.record() if line.startswith("started")]
     for line, hosts in zip(starts, ("n1:3,n2:2", "h1:3,h2:2"), strict=True):
-        assert line.startswith(f"started mpiexec --bind-to none -n 5 --host {hosts} python -m")
+        assert line.startswith(f"started mpiexec --bind-to none --host {hosts} -n 5 python -m")
 
 
-def test_fewer_hosts_than_asked_for_leave_the_placing_to_the_launcher(machine: Machine) -> None:
+@pytest.mark.parametrize(
+    ("hosts", "places", "workers"), [(1, ["h1"] * 3, 2), (3, [*["h1"] * 3, *["h2", "h3"] * 2], 6)]
+)
+@pytest.mark.parametrize("launcher", ["mpiexec", "srun"])
+def test_a_job_on_another_number_of_nodes_has_other_workers(
+    machine: Machine, launcher: str, hosts: int, places: list[str], workers: int
+) -> None:
+    """Submitted again, or requeued; no node has more workers than GPUs."""
+    names = "\n".join(f"h{number + 1}" for number in range(hosts))
+    (machine.folder / "bin/scontrol").write_text(f"#!/bin/bash\necho '{names}'\n")
+    srun = machine.folder / "bin/srun"
+    srun.write_text(
+        '#!/bin/bash\necho "started $*" >>"$RECORD"; cat "$SLURM_HOSTFILE" >"$RECORD.2"\n'
+    )
+    gpus = {"workers": None, "gpus_per_node": 2, "nodes": 2}
+    job = machine.start(machine.script("slurm", launcher=launcher, **gpus), LASTS=0, CODE=0)
+    assert end(job) == (0, f"Nodes asked for: 2, given: {hosts}. There are {workers} workers.\n")
+    (line,) = (line for line in machine.record() if line.startswith("started"))
+    assert f" -n {len(places)} " in line
+    if launcher == "srun":
+        assert sorted((machine.folder / "record.2").read_text().split()) == sorted(places)
+    else:
+        counted = ",".join(f"{host}:{places.count(host)}" for host in sorted(set(places)))
+        assert f" --host {counted} " in line
+
+
+@pytest.mark.parametrize("without", [("placement",), ("span",)])
+def test_where_ranks_are_not_placed_the_launcher_does(machine: Machine, without) -> None:
+    """Without span nobody knows how many slots each host gives."""
+    text = machine.script("lsf", workers=4, nodes=2, without=without)
+    assert end(machine.start(text, LASTS=0, CODE=0, LSB_MCPU_HOSTS="h1 4 h2 1")) == (0, "")
+    assert machine.record()[0].startswith("started mpiexec --bind-to none -n 5 python -m")
+
+
+def test_a_scheduler_that_names_no_nodes(machine: Machine) -> None:
     text = machine.script("lsf", workers=4, nodes=2)
-    code, said = end(machine.start(text, LASTS=0, CODE=0, LSB_MCPU_HOSTS="h1 6"))
-    assert (code, "there are 1" in said) == (0, True)
-    assert "--host" not in machine.record()[0]
+    code, said = end(machine.start(text, LSB_MCPU_HOSTS=""))
+    assert (code, machine.record()) == (2, [])
+    assert "--without placement" in said
 
 
 def test_srun_places_by_a_file_that_is_gone_afterwards(machine: Machine) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 import subprocess
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -181,7 +184,7 @@ def test_a_launcher_is_known_by_its_name_wherever_it_stands(config) -> None:
     assert "#SBATCH --signal=USR1@" in script
     assert "--bind-to" not in script
     bound = replace(REQUEST, workers=4, launcher="mpirun --bind-to=core")
-    assert "launch=(mpirun --bind-to=core -n 5)" in job_script("slurm", bound, config)
+    assert "launch=(mpirun --bind-to=core)\n" in job_script("slurm", bound, config)
 
 
 def test_walltime_of_the_configuration_counts(tmp_path: Path) -> None:
@@ -205,7 +208,7 @@ def test_one_rank_more_than_workers_on_the_first_node(
     request = replace(REQUEST, nodes=nodes, gpus_per_node=gpus, workers=workers, launcher="mpiexec")
     text = job_script("slurm", request, config)
     assert f"ranks=({' '.join(map(str, ranks))})\n" in text
-    assert f" -n {sum(ranks)})" in text
+    assert f"all_ranks={sum(ranks)}\n" in text
     assert [f"--ntasks-per-node={ranks[0]}"] in directives(text, "SBATCH")
     lsf = job_script("lsf", replace(request, cpus_per_worker=3), config)
     cores = (ranks[0] - 1) * 3 + 1
@@ -345,7 +348,9 @@ def test_more_gpus_than_the_configuration_uses(tmp_path: Path) -> None:
 def template(folder: Path, text: str):
     (folder / "parts").mkdir()
     (folder / "parts/tail.sh").write_text("tail {{b}}\n")
-    (folder / "mine.sh").write_text(text)
+    (folder / "parts/loop.sh").write_text("{{include loop}}\n")
+    (folder / "parts/bad.sh").write_text("fine\n{{c}}\n")
+    (folder / "mine.sh").write_text(f"{text}#: launchers: none\n")
     return read_template("mine", folder)
 
 
@@ -355,11 +360,11 @@ VALUES = {"a": 1, "b": "x", "no": None, "many": ("p", "q"), "none": ()}
 def test_lines_come_and_go(tmp_path: Path) -> None:
     mine = template(
         tmp_path,
-        "#: submit: push\n{{a}} {{b}}\nno {{no}}\n{{gpu?}}gpu\n{{gpu!}}cpu\n{{no!}}without no\n"
+        "#: submit: push\n#: without: gpu\n{{a}} {{b}}\nno {{no}}\n{{gpu?}}gpu\n{{gpu!}}cpu\n{{no!}}without no\n"
         "{{a?}}{{gpu?}}both\n-m {{many}}\n-m {{none}}\n"
         "{{a?}}{{include tail}}\n{{no?}}{{include tail}}\n",
     )
-    assert mine.settings == {"submit": ("push",)}
+    assert mine.settings == {"submit": ("push",), "without": ("gpu",), "launchers": ("none",)}
     text = "1 x\ngpu\nwithout no\nboth\n-m p\n-m q\ntail x\n"
     assert fill(mine, VALUES, ()) == text
     assert fill(mine, VALUES, ("gpu",)) == text.replace("gpu\n", "cpu\n").replace("both\n", "")
@@ -368,16 +373,81 @@ def test_lines_come_and_go(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("{{c}}", "template mine, line 1: unknown blank 'c'"),
+        ("{{c}}", "mine.sh, line 1: unknown blank 'c'"),
         ("{{no}} {{c}}", "unknown blank 'c'"),
-        ("{{gpu!}}{{c}}", "unknown blank 'c'"),
+        ("{{a!}}{{c}}", "unknown blank 'c'"),
         ("{{ a }}", "not a blank"),
         ("{{a}", "not a blank"),
         ("a}} {{a}}", "not a blank"),
         ("text {{a?}}", "not a blank"),
         ("{{include tail}} and", "not a blank"),
+        ("{{include nosuch}}", "mine.sh, line 1: unknown part 'nosuch'. Known: bad, loop, tail."),
+        ("{{a?}}{{include tial}}", "Did you mean 'tail'?"),
+        ("{{include loop}}", "parts/loop.sh, line 1: a part includes itself"),
+        ("{{include bad}}", "parts/bad.sh, line 2: unknown blank 'c'"),
+        ("{{gqu?}}x", "mine.sh, line 1: unknown condition 'gqu'"),
+        ("{{maney!}}x", "Did you mean 'many'?"),
+        ("#: without: gpu", "mine.sh: no line has the condition of what may be left out"),
+        ("#: without: a\n{{a?}}x", "mine.sh: a blank is no part to leave out"),
+        ("#: wihtout: gpu\n{{gpu?}}x", "mine.sh, line 1: unknown setting 'wihtout'"),
     ],
 )
 def test_a_blank_that_is_unknown_or_left_over(tmp_path: Path, line: str, words: str) -> None:
     with pytest.raises(UserMustChange, match=re.escape(words)):
         fill(template(tmp_path, f"{line}\n"), VALUES, ())
+
+
+def test_a_template_without_a_launcher(tmp_path: Path) -> None:
+    (tmp_path / "mine.sh").write_text("#: submit: push\n")
+    with pytest.raises(UserMustChange, match=r"mine\.sh: a template names the launchers that fit"):
+        read_template("mine", tmp_path)
+
+
+@pytest.mark.parametrize("scheduler", schedulers())
+def test_only_what_is_there_for_users_can_be_left_out(config, scheduler: str) -> None:
+    """Not what a template has for itself, as whether srun starts the ranks."""
+    template = read_template(scheduler)
+    inner = template.conditions().difference(template.optional())
+    assert "by_srun" in inner
+    for name in (*sorted(inner), "workers"):
+        with pytest.raises(UserMustChange, match=f"unknown part of {scheduler} '{name}'"):
+            job_script(scheduler, replace(REQUEST, workers=2, without=(name,)), config)
+
+
+def all_scripts(config) -> Iterator[tuple[str, str]]:
+    """Each template with each launcher, with and without GPUs, whole and without each part."""
+    for scheduler in schedulers():
+        template = read_template(scheduler)
+        for launcher, gpus in itertools.product(template.settings["launchers"], (0, 2)):
+            one_node = launcher == "none" or "nodes" in template.settings
+            request = replace(
+                REQUEST,
+                **({"gpus_per_node": gpus} if gpus else {"workers": 3}),
+                nodes=1 if one_node else 2,
+                launcher=launcher,
+                walltime="90",
+                modules=("gcc",),
+            )
+            for left_out in ((), template.optional(), *((one,) for one in template.optional())):
+                text = job_script(scheduler, replace(request, without=left_out), config)
+                yield f"{scheduler} {launcher} {gpus} {left_out}", text
+
+
+def test_the_shell_can_read_whatever_is_left_out(config, tmp_path: Path) -> None:
+    for number, (name, text) in enumerate(all_scripts(config)):
+        (tmp_path / f"{number}.sh").write_text(text)
+        assert "{{" not in text, name
+        assert ("launch+=(-n " in text) == (" none " not in name and "jsrun" not in name), name
+    assert number > 50
+    reader = "for file in *.sh; do bash -n $file || exit 1; done"
+    subprocess.run(["bash", "-c", reader], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize(("per_gpu", "shared"), [(1, False), (2, True)])
+def test_jsrun_is_told_where_workers_share_gpus(tmp_path: Path, per_gpu: int, shared: bool) -> None:
+    """A GPU in two resource sets is an error unless the file allows it."""
+    config = config_of(tmp_path, f"run.workers_per_gpu={per_gpu}")
+    text = job_script("lsf-jsrun", replace(GPUS, gpus_per_node=6), config)
+    of_gpus = re.findall(r"^rank: .* host: (\d);.*; gpu: \{(\d)\}", text, re.MULTILINE)
+    assert Counter(Counter(of_gpus).values()) == {per_gpu: 12}
+    assert ("oversubscribe_gpu: allow\n" in text) == shared

@@ -12,6 +12,7 @@
 program=({{program}})
 program+=(--walltime {{walltime}})
 launch=({{launch}})
+launch+=(-n {{all_ranks}})
 
 {{include search}}
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 #: launchers: jsrun
 #: submit: bsub
+#: without: alloc_flags, time, warning, rerun, requeue
 # The search {{name}} with {{workers}} workers. Submit it with: bsub < FILE
 # It ends with 0 done, 1 failed, 2 you must change something, 75 stopped early and saved; of 75 it
 # is submitted again, and goes on where it was.
@@ -27,6 +28,7 @@ cat >"$scratch/resources" <<'END'
 cpu_index_using: logical
 overlapping_rs: allow
 oversubscribe_cpu: allow
+{{shares_gpus?}}oversubscribe_gpu: allow
 {{resource_lines}}
 END
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 #: launchers: mpiexec, mpirun, none
 #: submit: bsub
+#: without: span, gpu, time, warning, rerun, requeue, placement
 # The search {{name}} with {{workers}} workers. Submit it with: bsub < FILE
 # It ends with 0 done, 1 failed, 2 you must change something, 75 stopped early and saved; of 75 it
 # is submitted again, and goes on where it was.
@@ -26,10 +27,12 @@ trap 'interrupted=1; note_signal' INT
 program=({{program}})
 program+=(--walltime {{walltime}})
 launch=({{launch}})
-{{placement?}}{{host_list?}}read -ra words <<<"$LSB_MCPU_HOSTS" # name, slots, name, slots
-{{placement?}}{{host_list?}}nodes=()
-{{placement?}}{{host_list?}}for ((word = 0; word < ${#words[@]}; word += 2)); do nodes+=("${words[word]}"); done
-{{placement?}}{{host_list?}}{{include host_list}}
+all_ranks={{all_ranks}}
+{{placement?}}{{span?}}{{host_list?}}read -ra words <<<"$LSB_MCPU_HOSTS" # name, slots, name, slots
+{{placement?}}{{span?}}{{host_list?}}nodes=()
+{{placement?}}{{span?}}{{host_list?}}for ((word = 0; word < ${#words[@]}; word += 2)); do nodes+=("${words[word]}"); done
+{{placement?}}{{span?}}{{host_list?}}{{include host_list}}
+{{all_ranks?}}launch+=(-n "$all_ranks")
 
 {{include search}}
 

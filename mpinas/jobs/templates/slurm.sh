@@ -1,6 +1,7 @@
 #!/bin/bash
 #: launchers: srun --mpi=pmi2, mpiexec, mpirun, none
 #: submit: sbatch
+#: without: cpus, gpu, memory, time, warning, requeue, placement
 # The search {{name}} with {{workers}} workers. Submit it with: sbatch FILE
 # It ends with 0 done, 1 failed, 2 you must change something, 75 stopped early and saved; of 75 it
 # is submitted again, and goes on where it was.
@@ -28,9 +29,11 @@
 program=({{program}})
 program+=(--walltime {{walltime}})
 launch=({{launch}})
+all_ranks={{all_ranks}}
 {{placement?}}{{ranks_per_node?}}mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 {{placement?}}{{host_list?}}{{include host_list}}
 {{placement?}}{{host_file?}}{{include host_file}}
+{{all_ranks?}}launch+=(-n "$all_ranks")
 
 {{include search}}
 

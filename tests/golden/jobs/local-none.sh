@@ -6,6 +6,30 @@
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
 
+# A signal at the wrong moment makes `wait` forget an exit code; it does not where the launcher runs
+# in the foreground, as it does in this keeper. Launcher and program are the arrays of these names.
+keep_launcher() {
+  trap : USR1 USR2 TERM INT HUP
+  (trap '' USR2 && echo "$BASHPID" >"$scratch/launcher" && exec "${launch[@]}" "${program[@]}")
+  echo $? >"$scratch/code"
+}
+
+start_launcher() {
+  started=$SECONDS
+  set -m # a process group of its own: what hits the shell's does not hit the launcher
+  keep_launcher </dev/null &
+  keeper=$!
+  set +m
+}
+
+# Sets the exit code of the launcher once it has ended, however many signals come; what is left to
+# do then is not for signals to end.
+await_launcher() {
+  while kill -0 "$keeper" 2>/dev/null; do wait "$keeper"; done
+  trap '' USR1 USR2 TERM INT HUP
+  code=$(cat "$scratch/code") || code=1
+}
+
 # The shell has to outlive the signals that end a job early.
 signals=0
 keeper=""
@@ -23,7 +47,7 @@ note_signal() {
   signals=$((signals + 1))
   [ -z "$keeper" ] || pass_on
 }
-trap note_signal USR1 USR2 TERM INT
+trap note_signal USR1 USR2 TERM INT HUP
 
 cd /home/ada/search || exit 2
 source /home/ada/venv/bin/activate || exit 2
@@ -31,28 +55,14 @@ source /home/ada/venv/bin/activate || exit 2
 program=(python -m mpinas run /home/ada/search/cifar10.yaml --out /home/ada/search/runs/cifar10 --workers 2)
 launch=()
 
-# A signal at the wrong moment makes `wait` forget an exit code; it does not where the launcher runs
-# in the foreground.
-keep_launcher() {
-  trap : USR1 USR2 TERM INT
-  (trap '' USR2 && echo "$BASHPID" >"$scratch/launcher" && exec "${launch[@]}" "${program[@]}")
-  echo $? >"$scratch/code"
-}
-
 out=/home/ada/search/runs/cifar10
 count_results() { cat "$out"/journal/*.jsonl 2>/dev/null | wc -l; }
 had=$(count_results)
 code=75 # of a job that was asked to end before its search began
-started=$SECONDS
 if [ $signals -eq 0 ]; then
-  set -m # a process group of its own: what hits the shell's does not hit the launcher
-  keep_launcher </dev/null &
-  keeper=$!
-  set +m
+  start_launcher
   [ $signals -eq $passed ] || pass_on # it came before the shell knew whom to tell
-  while kill -0 "$keeper" 2>/dev/null; do wait "$keeper"; done
-  trap '' USR1 USR2 TERM INT
-  code=$(cat "$scratch/code") || code=1
+  await_launcher
 fi
 case $code in # 137, or 9 from MPICH's mpiexec: a rank was killed, as by the memory limit of its node
   9 | 137) [ "$(count_results)" -eq "$had" ] || code=75 ;; # and goes on as long as it gets anywhere

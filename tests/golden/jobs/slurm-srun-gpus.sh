@@ -21,6 +21,30 @@
 scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
 
+# A signal at the wrong moment makes `wait` forget an exit code; it does not where the launcher runs
+# in the foreground, as it does in this keeper. Launcher and program are the arrays of these names.
+keep_launcher() {
+  trap : USR1 USR2 TERM INT HUP
+  (trap '' USR2 && echo "$BASHPID" >"$scratch/launcher" && exec "${launch[@]}" "${program[@]}")
+  echo $? >"$scratch/code"
+}
+
+start_launcher() {
+  started=$SECONDS
+  set -m # a process group of its own: what hits the shell's does not hit the launcher
+  keep_launcher </dev/null &
+  keeper=$!
+  set +m
+}
+
+# Sets the exit code of the launcher once it has ended, however many signals come; what is left to
+# do then is not for signals to end.
+await_launcher() {
+  while kill -0 "$keeper" 2>/dev/null; do wait "$keeper"; done
+  trap '' USR1 USR2 TERM INT HUP
+  code=$(cat "$scratch/code") || code=1
+}
+
 # The shell has to outlive the signals that end a job early.
 signals=0
 keeper=""
@@ -28,7 +52,7 @@ keeper=""
 note_signal() {
   signals=$((signals + 1))
 }
-trap note_signal USR1 USR2 TERM INT
+trap note_signal USR1 USR2 TERM INT HUP
 
 cd /home/ada/search || exit 2
 type module >/dev/null 2>&1 || . /etc/profile
@@ -38,38 +62,39 @@ source /home/ada/venv/bin/activate || exit 2
 
 program=(python -m mpinas run /home/ada/search/cifar10.yaml --out /home/ada/search/runs/cifar10 --set tuner.generations=12 --set trial.precision=mixed_float16)
 program+=(--walltime 08:00:00)
-launch=(srun --mpi=pmi2 --ntasks=9 --cpus-per-task=8 --wait=60)
+launch=(srun --mpi=pmi2 --cpus-per-task=8 --wait=60)
+all_ranks=9
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
-# Which rank goes where: the first node has rank 0 beside its workers.
+# How many ranks each node has: the first one has rank 0 beside its workers. A job may be started
+# anew, or submitted again, on another number of nodes than was asked for.
 ranks=(5 4)
-for node in "${!nodes[@]}"; do
+asked=${#ranks[@]}
+given=${#nodes[@]}
+if [ "$given" -eq 0 ]; then
+  echo "The scheduler names no nodes: write the script with --without placement." >&2
+  exit 2
+fi
+while [ ${#ranks[@]} -lt "$given" ]; do ranks+=("${ranks[-1]}"); done
+ranks=("${ranks[@]:0:given}")
+all_ranks=0
+for number in "${ranks[@]}"; do all_ranks=$((all_ranks + number)); done
+[ "$given" -eq "$asked" ] ||
+  echo "Nodes asked for: $asked, given: $given. There are $((all_ranks - 1)) workers." >&2
+for node in "${!ranks[@]}"; do
   for ((rank = 0; rank < ranks[node]; rank++)); do echo "${nodes[node]}"; done
 done >"$scratch/hosts"
 unset SLURM_NTASKS_PER_NODE # room on each node, of which srun is not to start more than ranks
 export SLURM_HOSTFILE=$scratch/hosts
 launch+=(--distribution=arbitrary)
-
-# A signal at the wrong moment makes `wait` forget an exit code; it does not where the launcher runs
-# in the foreground.
-keep_launcher() {
-  trap : USR1 USR2 TERM INT
-  (trap '' USR2 && echo "$BASHPID" >"$scratch/launcher" && exec "${launch[@]}" "${program[@]}")
-  echo $? >"$scratch/code"
-}
+launch+=(-n "$all_ranks")
 
 out=/home/ada/search/runs/cifar10
 count_results() { cat "$out"/journal/*.jsonl 2>/dev/null | wc -l; }
 had=$(count_results)
 code=75 # of a job that was asked to end before its search began
-started=$SECONDS
 if [ $signals -eq 0 ]; then
-  set -m # a process group of its own: what hits the shell's does not hit the launcher
-  keep_launcher </dev/null &
-  keeper=$!
-  set +m
-  while kill -0 "$keeper" 2>/dev/null; do wait "$keeper"; done
-  trap '' USR1 USR2 TERM INT
-  code=$(cat "$scratch/code") || code=1
+  start_launcher
+  await_launcher
 fi
 case $code in # 137, or 9 from MPICH's mpiexec: a rank was killed, as by the memory limit of its node
   9 | 137) [ "$(count_results)" -eq "$had" ] || code=75 ;; # and goes on as long as it gets anywhere
