@@ -25,16 +25,29 @@ MULTI_PROCESS_SERVICE = "CUDA_MPS_PIPE_DIRECTORY"
 DEVICE_PER_TASK = {
     "SLURM_GPUS_PER_TASK": "",
     "SLURM_TRES_PER_TASK": "gpu",
-    "SLURM_GPU_BIND": "^(?!none)",
     "JSM_NAMESPACE_SIZE": "",
 }
 """Variable -> pattern of its value, of launchers that give each task devices of its own; all of
 those may be called ``0``."""
 
+TASKS_PER_DEVICE = "SLURM_NTASKS_PER_GPU"
+BOUND_TASKS = {
+    "SLURM_GPU_BIND": r"^(?:v\w*,)?(\w+)(?::(\d+))?",
+    "SLURM_TRES_BIND": r"gpu:(?:v\w*,)?(\w+)(?::(\d+))?",
+}
+"""Variable -> pattern of how tasks were bound to GPUs and of a number, as in ``single:2`` or
+``gres/gpu:single:2``. Source: srun(1), ``--gpu-bind``, ``--tres-bind``."""
+
 ALLOW_GROWTH = "TF_FORCE_GPU_ALLOW_GROWTH"
 """TensorFlow takes the whole of a limited memory at once, unless this variable is ``true``."""
 
-READ_VARIABLES = (VISIBLE, MULTI_PROCESS_SERVICE, *DEVICE_PER_TASK)
+READ_VARIABLES = (
+    VISIBLE,
+    MULTI_PROCESS_SERVICE,
+    TASKS_PER_DEVICE,
+    *DEVICE_PER_TASK,
+    *BOUND_TASKS,
+)
 """All that :func:`bind` looks at, for callers that send a worker's environment elsewhere."""
 
 GpuBinding = Literal["auto", "env", "none"]
@@ -125,7 +138,7 @@ def bind(
     if len(sharing) <= len(usable) * workers_per_gpu:
         device = usable[sharing.index(local_rank) % len(usable)]
         return Binding(device=f"gpu:{device}", environment={VISIBLE: device, **memory})
-    if len(visible) == 1 and _gives_each_task_a_device(environment):
+    if len(visible) == 1 and 0 < _tasks_per_device(environment) <= workers_per_gpu:
         return Binding(device=f"gpu:{visible[0]}", environment=memory)
     raise LaunchFault(_too_many_workers(len(sharing), usable, workers_per_gpu))
 
@@ -188,11 +201,23 @@ def _sharing(visible: Sequence[str], lists: Sequence[Sequence[str]]) -> list[int
     return [rank for rank, other in enumerate(lists) if set(other) == set(visible)]
 
 
-def _gives_each_task_a_device(environment: Mapping[str, str]) -> bool:
-    return any(
+def _tasks_per_device(environment: Mapping[str, str]) -> int:
+    """How many tasks share each device that the launcher has given to tasks; 0 where it has given
+    none to tasks. A binding to ``closest`` devices or by a map is the user's own, and taken for 1.
+    """
+    for name, pattern in BOUND_TASKS.items():
+        bound = re.search(pattern, environment.get(name, ""))
+        if bound and bound[1] == "none":
+            return 0
+        if bound:
+            return int(bound[2] or 1) if bound[1] == "single" else 1
+    if environment.get(TASKS_PER_DEVICE, "").isdecimal():
+        return int(environment[TASKS_PER_DEVICE])
+    given = (
         name in environment and re.search(pattern, environment[name])
         for name, pattern in DEVICE_PER_TASK.items()
     )
+    return 1 if any(given) else 0
 
 
 def _memory_share(workers_per_gpu: int) -> Mapping[str, str]:

@@ -87,6 +87,11 @@ def promised_world(environment: Mapping[str, str]) -> Promise:
         if processes > 1:
             return Promise(processes=processes, variable=variable, launched=True, cure=cure)
         break
+    return room_for_processes(environment)
+
+
+def room_for_processes(environment: Mapping[str, str]) -> Promise:
+    """What the job has room for, whoever has started how many."""
     for variable, launcher in ALLOCATION_SIZES:
         processes = _number(environment.get(variable))
         if processes is not None:
@@ -96,6 +101,11 @@ def promised_world(environment: Mapping[str, str]) -> Promise:
             )
             return Promise(processes=processes, variable=variable, cure=cure)
     return Promise()
+
+
+def nodes_of_job(environment: Mapping[str, str]) -> int:
+    """How many nodes Slurm has given the job; 1 where nobody says so."""
+    return _number(environment.get("SLURM_JOB_NUM_NODES")) or 1
 
 
 def wants_mpi(environment: Mapping[str, str], *, local_workers_asked: bool = False) -> bool:

@@ -6,7 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mpinas.dispatch.launch import launcher_name, library_name, promised_world
+from mpinas.dispatch.launch import (
+    launcher_name,
+    library_name,
+    nodes_of_job,
+    promised_world,
+    room_for_processes,
+)
 from mpinas.doctor.facts import LONG_MESSAGE, Facts
 from mpinas.doctor.findings import Finding, Level, doubtful, fine, told, wrong
 
@@ -54,6 +60,7 @@ def launch_findings(launch: Launch) -> Iterator[Finding]:
         yield from told("world", Level.WRONG, [launch.error])
     else:
         yield _world_finding(launch)
+        yield from _room_findings(launch)
     if launch.own_mpiexec and launch.mpiexec != launch.own_mpiexec:
         yield doubtful(
             "mpiexec",
@@ -78,6 +85,34 @@ def _world_finding(launch: Launch) -> Finding:
     if launch.size == 1:
         return fine("world", "world: one process alone, trials run in local workers")
     return fine("world", f"world: {launch.size} processes, started by {launcher or 'unknown'}")
+
+
+def _room_findings(launch: Launch) -> Iterator[Finding]:
+    """The processes that a launcher started, against what the scheduler has given the job.
+
+    LSF counts cores, of which a worker may have several. A job script asks Slurm for room for rank
+    0 on each node and uses it on the first.
+    """
+    room = room_for_processes(launch.environment)
+    if launch.size == 1 or not room.variable or not promised_world(launch.environment).launched:
+        return
+    found = f"{room.variable}={room.processes}, size of the world={launch.size}"
+    if launch.size > room.processes:
+        yield doubtful(
+            "world",
+            "there are more processes than the job has room for, and they share its cores",
+            found,
+            cure="Start fewer (mpiexec -n), or ask the scheduler for more",
+        )
+    elif room.variable.startswith("SLURM") and room.processes - launch.size >= nodes_of_job(
+        launch.environment
+    ):
+        yield doubtful(
+            "world",
+            "there are fewer processes than the job has room for",
+            found,
+            cure="Start as many (mpiexec -n), or ask the scheduler for less",
+        )
 
 
 def rank_findings(

@@ -119,6 +119,14 @@ def test_memory_is_not_limited_where_nothing_is_shared(
         {"SLURM_GPUS_PER_TASK": "1"},
         {"SLURM_TRES_PER_TASK": "cpu:4,gres/gpu:1"},
         {"SLURM_GPU_BIND": "single:1"},
+        {"SLURM_GPU_BIND": "verbose,single:1"},
+        {"SLURM_GPU_BIND": "closest"},
+        {"SLURM_GPU_BIND": "map:0,1,2,3"},
+        {"SLURM_GPU_BIND": "per_task:1"},
+        {"SLURM_NTASKS_PER_GPU": "1"},
+        {"SLURM_TRES_BIND": "gres/gpu:single:1"},
+        {"SLURM_TRES_BIND": "gpu:single"},
+        {"SLURM_TRES_BIND": "gres/nic:none+gres/gpu:verbose,map:0,1,2,3"},
         {"JSM_NAMESPACE_SIZE": "4"},
     ],
 )
@@ -129,7 +137,34 @@ def test_a_single_device_of_the_same_name_everywhere_is_kept(hint: dict[str, str
     assert all(value in (None, "0") for value in set_to(bindings))
 
 
-@pytest.mark.parametrize("no_hint", [{"SLURM_TRES_PER_TASK": "cpu:4"}, {"SLURM_GPU_BIND": "none"}])
+@pytest.mark.parametrize(
+    "hint",
+    [
+        {"SLURM_NTASKS_PER_GPU": "2"},
+        {"SLURM_GPU_BIND": "single:2"},
+        {"SLURM_TRES_BIND": "gres/gpu:single:2"},
+    ],
+)
+def test_tasks_that_share_a_device_are_workers_that_do(hint: dict[str, str]) -> None:
+    """Without a limit of memory the first would take all of it."""
+    with pytest.raises(LaunchFault, match=r"raise run\.workers_per_gpu"):
+        bind_each(4, "0", hint)
+    for binding in bind_each(4, "0", hint, workers_per_gpu=2):
+        assert binding.device == "gpu:0"
+        assert binding.environment["MPINAS_WORKERS_PER_GPU"] == "2"
+
+
+@pytest.mark.parametrize(
+    "no_hint",
+    [
+        {"SLURM_TRES_PER_TASK": "cpu:4"},
+        {"SLURM_GPU_BIND": "none"},
+        {"SLURM_GPU_BIND": "verbose,none", "SLURM_GPUS_PER_TASK": "1"},
+        {"SLURM_TRES_BIND": "gres/gpu:none", "SLURM_NTASKS_PER_GPU": "1"},
+        {"SLURM_TRES_BIND": "gres/nic:closest"},
+        {"SLURM_NTASKS_PER_GPU": ""},
+    ],
+)
 def test_other_settings_of_tasks_say_nothing_of_devices(no_hint: dict[str, str]) -> None:
     with pytest.raises(LaunchFault):
         bind_each(4, "0", no_hint)

@@ -289,6 +289,27 @@ def test_fewer_processes_than_promised_are_told_of(environment: dict[str, str], 
     assert f"=8, size of the world={size}" in finding.message
 
 
+@pytest.mark.parametrize(
+    ("room", "size", "words"),
+    [
+        ({"SLURM_NTASKS": "8", "SLURM_JOB_NUM_NODES": "2"}, 6, "fewer processes than the job has"),
+        ({"SLURM_NTASKS": "8", "SLURM_JOB_NUM_NODES": "2"}, 7, ""),
+        ({"SLURM_NTASKS": "8"}, 7, "fewer processes than the job has room for"),
+        ({"SLURM_NTASKS": "8"}, 8, ""),
+        ({"SLURM_NTASKS": "8"}, 9, "more processes than the job has room for"),
+        ({"LSB_DJOB_NUMPROC": "64"}, 9, ""),
+        ({"LSB_DJOB_NUMPROC": "8"}, 9, "LSB_DJOB_NUMPROC=8, size of the world=9"),
+    ],
+)
+def test_what_a_launcher_started_is_held_against_the_room_of_the_job(
+    room: dict[str, str], size: int, words: str
+) -> None:
+    """The launcher and MPI agree; both may be about another number than the scheduler."""
+    findings = not_fine(launched({"PMI_SIZE": str(size), **room}, size=size))
+    assert [finding.level for finding in findings] == [Level.WARN] * bool(words)
+    assert words in "".join(finding.message for finding in findings)
+
+
 def test_no_mpi_library_is_told_of_and_nothing_more() -> None:
     (finding,) = launched({}, library="", error="ImportError: no libmpi.so")
     assert finding.level is Level.WRONG

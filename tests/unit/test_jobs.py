@@ -360,7 +360,8 @@ VALUES = {"a": 1, "b": "x", "no": None, "many": ("p", "q"), "none": ()}
 def test_lines_come_and_go(tmp_path: Path) -> None:
     mine = template(
         tmp_path,
-        "#: submit: push\n#: without: gpu\n{{a}} {{b}}\nno {{no}}\n{{gpu?}}gpu\n{{gpu!}}cpu\n{{no!}}without no\n"
+        "#: submit: push\n#: without: gpu\n"
+        "{{a}} {{b}}\nno {{no}}\n{{gpu?}}gpu\n{{gpu!}}cpu\n{{no!}}without no\n"
         "{{a?}}{{gpu?}}both\n-m {{many}}\n-m {{none}}\n"
         "{{a?}}{{include tail}}\n{{no?}}{{include tail}}\n",
     )
