@@ -248,6 +248,8 @@ class Times:
     given its weights and compiled. The first step of either network is traced in its training.
     ``epochs_s`` are those of the training proper, one each, without their evaluation; ``cpu_s`` are
     processor seconds of the whole trial, which other load on the machine changes little.
+    ``ended_at`` is in seconds since the epoch, by the clock of the worker's host: the end of
+    ``wall_time_s``; 0 where no worker ran the trial.
     """
 
     start_s: float = 0.0
@@ -259,6 +261,7 @@ class Times:
     wall_time_s: float = 0.0
     epochs_s: tuple[float, ...] = ()
     cpu_s: float = 0.0
+    ended_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ inside one MPI job.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -81,6 +82,7 @@ def check_failure(executor: Executor, kind: str) -> None:
 
 def check_good_trial(executor: Executor, index: int = 0) -> None:
     spec = fake_spec(index)
+    before = time.time()
     result = results_of(list(farm(executor, [spec])))[spec.trial_id]
     assert result.status is TrialStatus.COMPLETE, result.error
     assert result.fitness == closed_form_fitness(spec.network)
@@ -89,6 +91,7 @@ def check_good_trial(executor: Executor, index: int = 0) -> None:
     assert result.worker.rank >= 1
     assert result.times.wall_time_s >= result.times.start_s >= 0
     assert result.times.wall_time_s > 0
+    assert before <= result.times.ended_at <= time.time()
 
 
 def check_every_trial_ends_once(executor: Executor) -> None:

@@ -104,7 +104,8 @@ class InlineExecutor:
             raise
         except BaseException as error:
             result = outcome.of_exception(spec, type(error).__name__, outcome.traceback_of(error))
-        times = replace(result.times, wall_time_s=time.monotonic() - begun_at)
+        wall_time_s = time.monotonic() - begun_at
+        times = replace(result.times, wall_time_s=wall_time_s, ended_at=time.time())
         return replace(
             result,
             trial_id=spec.trial_id,

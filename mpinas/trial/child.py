@@ -289,6 +289,7 @@ class Supervisor:
             result.times,
             start_s=(trial.first_line_at or now) - trial.ordered_at,
             wall_time_s=now - trial.ordered_at,
+            ended_at=time.time(),
         )
         return replace(result, times=times, worker=self.worker)
 

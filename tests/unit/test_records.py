@@ -119,6 +119,7 @@ def is_the_old_one(result: TrialResult) -> bool:
     plain = to_plain(result)
     assert (plain.pop("shrink"), plain["times"].pop("rebuild_s")) == (None, 0.0)
     assert (plain["times"].pop("epochs_s"), plain["times"].pop("cpu_s")) == ([], 0.0)
+    assert plain["times"].pop("ended_at") == 0.0
     return bool(plain == parse_json(OLD_RESULT))
 
 
