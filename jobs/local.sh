@@ -68,7 +68,7 @@ interrupts=0
 keeper=""
 stop_search() {
   interrupts=$((interrupts + 1))
-  if [ $interrupts -gt 1 ]; then
+  if [ "$interrupts" -gt 1 ]; then
     { read -r launcher <"$scratch/launcher" && kill -TERM "$launcher"; } 2>/dev/null
   else
     say "Stopping: the search saves what it has. Ctrl-C again ends it at once."
@@ -76,6 +76,7 @@ stop_search() {
   fi
 }
 trap stop_search INT TERM HUP
+started=$SECONDS
 start_launcher
 [ $interrupts -eq 0 ] || [ $passed -gt 0 ] || pass_on
 await_launcher

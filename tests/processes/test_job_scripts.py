@@ -10,12 +10,13 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from searching import config_of
+from searching import config_file, config_of
 
 from mpinas.jobs.request import JobRequest
 from mpinas.jobs.script import job_script
@@ -418,3 +419,66 @@ def test_a_folder_that_is_gone_is_an_error(machine: Machine) -> None:
     (machine.folder / "work").rmdir()
     assert end(machine.start(machine.script("local")))[0] == 2
     assert machine.record() == []
+
+
+BSUB = """#!{python}
+import os, re, shlex, socket, subprocess, sys
+KNOWN = "-J -o -e -n -R -W -r -q -P -m".split()
+script = sys.stdin.read()
+options = {{}}
+for line in re.findall("^#BSUB (.*)", script, re.MULTILINE):
+    name, *value = shlex.split(line)
+    if name not in KNOWN:
+        sys.exit(f"bsub: illegal option {{name}}. Job not submitted.")
+    options[name] = " ".join(value)
+slots = options["-n"]
+job = dict(LSB_JOBID="41", LSB_JOBNAME=options["-J"], LSB_DJOB_NUMPROC=slots)
+job |= dict(LSB_MCPU_HOSTS=f"{{socket.gethostname()}} {{slots}}", LS_SUBCWD=os.getcwd())
+spooled = os.path.join(os.environ["SPOOL"], "1234567890.41")
+open(spooled, "w").write(script)
+os.chmod(spooled, 0o700)
+with open(options["-o"].replace("%J", "41"), "a") as log:
+    code = subprocess.call([spooled], env=os.environ | job, cwd="/", stdout=log, stderr=log)
+print(f"Job <41> is submitted to default queue <normal>.")
+sys.exit(code)
+"""
+"""A scheduler that is LSF-compatible and no more: it knows few options, runs a copy of the script
+from elsewhere, and, unlike a real one, waits for the job and tells its exit code."""
+
+
+def submitted(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """``job lsf`` with ``--submit``, where ``bsub`` is the pretended one."""
+    config_file(folder)
+    (folder / "bsub").write_text(BSUB.format(python=sys.executable))
+    (folder / "bsub").chmod(0o755)
+    command = [sys.executable, "-m", "mpinas", "job", "lsf", "search.yaml", "--submit"]
+    path = f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        [*command, *arguments],
+        env={**os.environ, "PATH": path, "SPOOL": str(folder), **variables},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+
+def test_a_compatible_scheduler_runs_a_search(tmp_path: Path) -> None:
+    """As docs/clusters.md has it: with the options that such a scheduler does not know left out."""
+    done = submitted(
+        tmp_path,
+        *("--workers", "2", "--walltime", "120", "--without", "gpu,requeue,warning"),
+        *("--set", "tuner.generations=1", "--launcher", f"{Path(sys.prefix) / 'bin/mpiexec'}"),
+    )
+    log = (tmp_path / "small-41.log").read_text()
+    assert done.returncode == 0, (done.stderr, log)
+    assert "Job <41> is submitted" in done.stdout
+    assert "done: " in log
+    assert (tmp_path / "runs/small/checkpoints/g000.h5").exists()
+
+
+def test_what_a_compatible_scheduler_does_not_know_is_told(tmp_path: Path) -> None:
+    done = submitted(tmp_path, "--workers", "2", "--walltime", "120")
+    assert done.returncode == 1
+    assert "bsub: illegal option -wa" in done.stderr

@@ -40,10 +40,11 @@ class Submission:
         self.job_id = ""
 
     def script(
-        self, *more: str, nodes: int = 2, workers: int = 4, walltime: str = "00:30:00"
+        self, *more: str, nodes: int = 2, workers: int | None = 4, walltime: str = "00:30:00"
     ) -> Path:
         """The batch script as the program prints it, with more of its options."""
-        options = [f"--out={self.out}", f"--nodes={nodes}", f"--workers={workers}", *more]
+        options = [f"--out={self.out}", f"--nodes={nodes}", *more]
+        options += [] if workers is None else [f"--workers={workers}"]
         options += [f"--walltime={walltime}", *(f"--set={one}" for one in self._sets)]
         printed = mpi_launcher.run_alone(
             ["-m", "mpinas", "job", "slurm", str(self._config), *options]
@@ -58,8 +59,13 @@ class Submission:
         """Prints a batch script and submits it."""
         self.submit_script(self.script(*more, **options))
 
-    def submit_script(self, script: Path) -> None:
-        self.job_id = self._cluster.submit(script, {}, [f"--output={self.log}"])
+    def submit_script(self, script: Path, *options: str) -> None:
+        self.job_id = self._cluster.submit(script, {}, [f"--output={self.log}", *options])
+
+    def cancel(self) -> None:
+        """For good; the state of the search is saved."""
+        self._cluster.command("scancel", self.job_id)
+        self.wait_for_end()
 
     def wait_for_trials(self, count: int) -> list[Trial]:
         """Waits until so many have ended; what they came to."""
@@ -226,6 +232,24 @@ def test_a_cancelled_job_stays_cancelled_and_goes_on_with_half_the_workers(
     finished = fake.wait_for_end()
     assert (finished.state, finished.nodes) == ("COMPLETED", 1), fake.said()
     fake.check_same(before, never)
+
+
+@pytest.mark.parametrize("launcher", ["srun --mpi=pmi2", "mpiexec"])
+def test_the_same_script_on_one_of_two_nodes_has_the_workers_of_one(
+    fake: Submission, never: list[Trial], launcher: str
+) -> None:
+    """Workers are placed as if there were GPUs, of which these nodes have none."""
+    places = ("--gpus-per-node=2", "--without=gpu", f"--launcher={launcher}")
+    script = fake.script(*places, workers=None)
+    fake.submit_script(script)
+    before = fake.wait_for_trials(2)
+    fake.cancel()
+    fake.submit_script(script, "--nodes=1")
+    finished = fake.wait_for_end()
+    assert (finished.state, finished.nodes) == ("COMPLETED", 1), fake.said()
+    assert "Nodes asked for: 2, given: 1. There are 2 workers." in fake.said()
+    assert found(RunDirectory(fake.out)) == never
+    assert set(before) <= set(never)
 
 
 def test_a_killed_rank_ends_the_job_which_is_requeued_and_nothing_is_lost(

@@ -11,8 +11,10 @@ from click.testing import CliRunner
 from searching import config_file
 
 from mpinas.cli import main
+from mpinas.jobs.template import read_template, schedulers
 
 CHECKOUT = Path(__file__).parents[2]
+PAGE = (CHECKOUT / "docs/clusters.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def test_command_line_leaves_out(place: Path) -> None:
 
 def documented() -> list[str]:
     """The ``job`` commands of the page for users, each in one line."""
-    text = (CHECKOUT / "docs/clusters.md").read_text().replace("\\\n", " ")
+    text = PAGE.replace("\\\n", " ")
     return re.findall(r"^ *python -m mpinas job (.*?) > ", text, re.MULTILINE)
 
 
@@ -58,6 +60,16 @@ def test_documented_commands(monkeypatch: pytest.MonkeyPatch, command: str) -> N
     words = shlex.split(command.replace("CONFIG", "configs/quickstart.yaml").replace(" ...", ""))
     result = invoke(*words)
     assert result.exit_code == 0, result.output
+
+
+def test_the_page_names_launchers_and_what_can_be_left_out() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \| `.*FILE` \| (.*?) \| ?(.*?) ?\|$", PAGE, re.MULTILINE)
+    documented = {name: [re.findall("`(.*?)`", cell) for cell in cells] for name, *cells in rows}
+    templates = {name: read_template(name) for name in schedulers()}
+    assert documented == {
+        name: [list(template.settings["launchers"]), list(template.optional())]
+        for name, template in templates.items()
+    }
 
 
 def test_there_are_documented_commands() -> None:

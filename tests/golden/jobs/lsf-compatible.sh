@@ -21,7 +21,6 @@ keep_launcher() {
 }
 
 start_launcher() {
-  started=$SECONDS
   set -m # a process group of its own: what hits the shell's does not hit the launcher
   keep_launcher </dev/null &
   keeper=$!
@@ -71,6 +70,7 @@ count_results() { cat "$out"/journal/*.jsonl 2>/dev/null | wc -l; }
 had=$(count_results)
 code=75 # of a job that was asked to end before its search began
 if [ $signals -eq 0 ]; then
+  started=$SECONDS
   start_launcher
   [ $signals -eq $passed ] || pass_on # it came before the shell knew whom to tell
   await_launcher

@@ -30,7 +30,6 @@ keep_launcher() {
 }
 
 start_launcher() {
-  started=$SECONDS
   set -m # a process group of its own: what hits the shell's does not hit the launcher
   keep_launcher </dev/null &
   keeper=$!

@@ -3,6 +3,7 @@ count_results() { cat "$out"/journal/*.jsonl 2>/dev/null | wc -l; }
 had=$(count_results)
 code=75 # of a job that was asked to end before its search began
 if [ $signals -eq 0 ]; then
+{{by_srun!}}  started=$SECONDS
   start_launcher
 {{by_srun!}}  [ $signals -eq $passed ] || pass_on # it came before the shell knew whom to tell
   await_launcher
