@@ -7,7 +7,8 @@ training; only child processes import this.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -61,12 +62,15 @@ BUILDERS: Mapping[str, Builder] = {
 }
 
 
-def build_model(network: NetworkSpec, *, seed: int) -> keras.Model:
+def build_model(
+    network: NetworkSpec, *, seed: int, front: Sequence[keras.Layer] = ()
+) -> keras.Model:
     """Builds the model under the current precision policy.
 
     Args:
         seed: of the initial weights and of dropout. Equal seeds give bit-equal weights in any
             process; no global random state is read or changed.
+        front: layers that images go through first, such as one that scales their pixels.
 
     Returns:
         A model whose layers carry the names of the spec. Its output is float32 logits.
@@ -78,12 +82,12 @@ def build_model(network: NetworkSpec, *, seed: int) -> keras.Model:
     for index, layer in enumerate(network.layers):
         built = _build_layer(layer, _layer_seed(seed, index), last=layer is network.layers[-1])
         if isinstance(built, keras.layers.InputLayer):
-            tensors[layer.name] = built.output
+            images = built.output
+            tensors[layer.name] = functools.reduce(lambda tensor, one: one(tensor), front, images)
         else:
             inputs = [tensors[name] for name in layer.inputs]
             tensors[layer.name] = built(inputs if layer.kind in _TAKE_LISTS else inputs[0])
-    first, last = network.layers[0].name, network.layers[-1].name
-    return keras.Model(tensors[first], tensors[last], name="network")
+    return keras.Model(images, tensors[network.layers[-1].name], name="network")
 
 
 _TAKE_LISTS = frozenset({"add", "concatenate"})

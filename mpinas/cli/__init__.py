@@ -31,7 +31,24 @@ def _doctor() -> click.Command:
     return doctor
 
 
-LOADED_WHEN_ASKED_FOR: Mapping[str, Callable[[], click.Command]] = {"doctor": _doctor, "job": _job}
+def _export() -> click.Command:
+    from mpinas.cli.export import export
+
+    return export
+
+
+def _predict() -> click.Command:
+    from mpinas.cli.predict import predict
+
+    return predict
+
+
+LOADED_WHEN_ASKED_FOR: Mapping[str, Callable[[], click.Command]] = {
+    "doctor": _doctor,
+    "export": _export,
+    "job": _job,
+    "predict": _predict,
+}
 """Verbs with packages of their own, which hundreds of ranks of a search need not read."""
 
 
@@ -58,7 +75,7 @@ class _Verbs(click.Group):
 @click.pass_context
 def main(context: click.Context) -> None:
     """Neural architecture search over MPI: CoDeepNEAT for Keras."""
-    if context.invoked_subcommand not in ("run", "prepare"):
+    if context.invoked_subcommand not in ("run", "prepare", "export"):
         let_signals_in()
 
 

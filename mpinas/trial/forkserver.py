@@ -40,7 +40,11 @@ from mpinas.signals import die_with_parent
 from mpinas.trial import folders, outcome
 from mpinas.trial.processes import die_before_others, keep_to_processors
 
-RUNNERS: Mapping[str, str] = {"keras": "mpinas.trial.run", "fake": "mpinas.trial.fake"}
+RUNNERS: Mapping[str, str] = {
+    "keras": "mpinas.trial.run",
+    "fake": "mpinas.trial.fake",
+    "final": "mpinas.trial.final",
+}
 """Modules with a ``run_trial(spec, report)``; loading one must start no thread and touch no
 device, since children are forked afterwards."""
 
@@ -76,7 +80,7 @@ def main(parent_pid: int, socket_fd: int, runner: str, quiet: bool) -> None:
     with socket.socket(fileno=socket_fd) as control:
         server = _Server(control, runner)
         try:
-            with _silence() if quiet else contextlib.nullcontext():
+            with silence() if quiet else contextlib.nullcontext():
                 importlib.import_module(RUNNERS[runner])
         except Exception:
             server.send({"broken": traceback.format_exc()[-BROKEN_CHARACTERS:]})
@@ -87,7 +91,7 @@ def main(parent_pid: int, socket_fd: int, runner: str, quiet: bool) -> None:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """Leads standard error into nothing, for libraries that write to it from C++."""
     kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)

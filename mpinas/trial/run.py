@@ -13,7 +13,7 @@ import pathlib
 import platform
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -70,25 +70,30 @@ def run_trial(spec: TrialSpec, report: Report) -> TrialResult:
         Exception: only for bugs, and what ``report`` raises.
         RuntimeError: this process has started TensorFlow with other settings.
     """
+    return as_result(spec, lambda result: _train(spec, report, result))
+
+
+def as_result(spec: TrialSpec, train: Callable[[TrialResult], TrialResult]) -> TrialResult:
+    """What ``train`` makes of a result that says nothing yet, or how it failed; times added."""
     started, cpu_started = time.perf_counter(), time.process_time()
     result = TrialResult(
         trial_id=spec.trial_id,
         network_hash=spec.network.hash,
         status=TrialStatus.FAILED,
         failure=Failure.ERROR,
-        versions=_versions(),
+        versions=versions(),
     )
     try:
         result = replace(
             result, costs=network_costs(spec.network), widths=network_widths(spec.network)
         )
-        result = _train(spec, report, result)
+        result = train(result)
     except Infeasible as reason:
         result = replace(result, status=TrialStatus.INFEASIBLE, failure=None, error=reason.reason)
     except (tf.errors.ResourceExhaustedError, MemoryError):
-        result = _failed(result, Failure.OUT_OF_MEMORY, traceback.format_exc())
+        result = failed(result, Failure.OUT_OF_MEMORY, traceback.format_exc())
     except (DataFault, DeviceFault) as fault:
-        result = _failed(result, Failure.INFRASTRUCTURE, str(fault))
+        result = failed(result, Failure.INFRASTRUCTURE, str(fault))
     times = replace(
         result.times,
         wall_time_s=time.perf_counter() - started,
@@ -97,18 +102,15 @@ def run_trial(spec: TrialSpec, report: Report) -> TrialResult:
     return replace(result, times=times)
 
 
-def _failed(result: TrialResult, failure: Failure, error: str) -> TrialResult:
+def failed(result: TrialResult, failure: Failure, error: str) -> TrialResult:
+    """The result of a trial that failed. ``error``: the traceback or the reason, as text."""
     return replace(result, status=TrialStatus.FAILED, failure=failure, error=error)
 
 
 def _train(spec: TrialSpec, report: Report, result: TrialResult) -> TrialResult:
     settings = TrialConfig.model_validate_json(canonical_json(spec.settings))
     started = time.perf_counter()
-    on_gpu = start_tensorflow(settings.threads)
-    if settings.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    keras.config.set_dtype_policy(settings.precision)
-    keras.utils.set_random_seed(spec.seed)
+    on_gpu = start_trial(settings, spec.seed)
     parts = open_parts(
         spec.problem,
         settings.batch_size,
@@ -126,6 +128,20 @@ def _train(spec: TrialSpec, report: Report, result: TrialResult) -> TrialResult:
     gc.collect()  # models are cycles: the wide one would stay in memory beside the narrow one
     result = replace(result, shrunk_costs=ready.costs, shrink=ready.record)
     return _fit(bench, result, ready)
+
+
+def start_trial(settings: TrialConfig, seed: int) -> bool:
+    """Sets all that TensorFlow and Keras have for a whole process; whether there is a GPU.
+
+    Raises:
+        RuntimeError, DeviceFault: as ``start_tensorflow``.
+    """
+    on_gpu = start_tensorflow(settings.threads)
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.config.set_dtype_policy(settings.precision)
+    keras.utils.set_random_seed(seed)
+    return on_gpu
 
 
 def _fit(bench: Bench, result: TrialResult, ready: Ready) -> TrialResult:
@@ -147,14 +163,14 @@ def _fit(bench: Bench, result: TrialResult, ready: Ready) -> TrialResult:
     )
     result = replace(result, times=times, curves=observer.curves())
     if observer.not_finite:
-        return _failed(result, Failure.NOT_A_NUMBER, observer.not_finite)
+        return failed(result, Failure.NOT_A_NUMBER, observer.not_finite)
     if bench.spec.weights_path is not None:
         file = pathlib.Path(bench.spec.weights_path)
         try:
             _save_weights(ready.network, observer.best_weights, file)
         except OSError as error:
             reason = f"the weights cannot be written to {file}: {error}"
-            return _failed(result, Failure.INFRASTRUCTURE, reason)
+            return failed(result, Failure.INFRASTRUCTURE, reason)
     return replace(result, status=TrialStatus.COMPLETE, failure=None, fitness=observer.fitness())
 
 
@@ -188,7 +204,8 @@ def _check_room(file: pathlib.Path, size: int) -> None:
     file.unlink()
 
 
-def _versions() -> Mapping[str, str]:
+def versions() -> Mapping[str, str]:
+    """Of what a trial depends on."""
     return {
         "tensorflow": tf.__version__,
         "keras": keras.__version__,

@@ -1,0 +1,331 @@
+"""Winners of a run become models: which ones, and their final trainings on an executor.
+
+Comes in: a run directory, alive or not, and what is wished. Comes out: ``TrialSpec`` for the
+runner ``final``, which writes the models; and a model card beside each. Nothing of the run itself
+is written. It must know neither MPI nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mpinas import __version__
+from mpinas.assembly.narrow import narrow
+from mpinas.assembly.shapes import network_costs
+from mpinas.config import RunConfig
+from mpinas.config_file import differing_keys, load_config
+from mpinas.errors import RunDirectoryFault, UserMustChange, fault, unknown_name
+from mpinas.opening import KNOWLEDGE, check_data, data_file, problem_spec
+from mpinas.problems import open_prepared
+from mpinas.proposals import Proposal, Proposals
+from mpinas.records import (
+    NetworkSpec,
+    ProblemSpec,
+    ShrinkOutcome,
+    TrialResult,
+    TrialSpec,
+    canonical_json,
+    from_plain,
+    to_plain,
+    trial_number,
+)
+from mpinas.results import results_of
+from mpinas.run_directory import RunDirectory
+from mpinas.streams import trial_seed
+from mpinas.trial.exported import FINAL, FORMATS, FinalSettings, ModelFiles
+
+ALL_IMAGES = ("problem.train_images=null", "problem.train_fraction=null")
+"""A search may learn from few images; a winner learns from all but those that validate."""
+NO_SHRINK = ("trial.shrink.enabled=false", "tuner.postprocess=none")
+"""What is trained is narrow already."""
+MAY_DIFFER = ("trial.", "problem.augment.", "problem.validation", "problem.train_", "tuner.post")
+"""Keys in which a final training may differ from the search."""
+DECIDES = ("epochs", "batch_size", "optimizer", "precision", "deterministic", "threads")
+"""Keys of the ``trial`` section that decide which weights come out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportWish:
+    """What the command line says.
+
+    Attributes:
+        run: the run directory.
+        out: folder of the models; None for ``models`` in the run directory.
+        top: how many of the best trials.
+        trials: these instead, by id.
+        epochs, patience: at most so many; end after so many without a better one.
+        unshrunk: the network as it was proposed, whatever its shrink removed.
+        inherit: begin with the weights that the search has saved.
+        formats: of ``trial.exported.FORMATS``.
+        overrides: ``key=value`` of the configuration.
+    """
+
+    run: Path
+    out: Path | None = None
+    top: int = 1
+    trials: Sequence[str] = ()
+    epochs: int
+    patience: int
+    unshrunk: bool = False
+    inherit: bool = False
+    formats: Sequence[str] = ("keras",)
+    overrides: Sequence[str] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where the models go, absolute."""
+        return (self.out if self.out is not None else self.run / "models").absolute()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Which models are to be there, the best trial's first.
+
+    Attributes:
+        config: of the final trainings.
+        specs: one a model.
+    """
+
+    config: RunConfig
+    folder: Path
+    specs: Sequence[TrialSpec]
+
+    def waiting(self) -> list[TrialSpec]:
+        """Those whose model is not there yet, or not in all formats."""
+        return [spec for spec in self.specs if not is_there(spec)]
+
+
+def wish_of(spec: TrialSpec) -> FinalSettings:
+    """What the final training of a spec is asked for."""
+    return from_plain(FinalSettings, spec.settings[FINAL])
+
+
+def files_of(spec: TrialSpec) -> ModelFiles:
+    """The files of a spec's model."""
+    wish = wish_of(spec)
+    return ModelFiles(Path(wish.folder), wish.name)
+
+
+def is_there(spec: TrialSpec) -> bool:
+    """Whether the model is there, whole, as this very training gives it."""
+    wish, files = wish_of(spec), files_of(spec)
+    return not files.missing(files.load_record(), wish.identity, wish.formats)
+
+
+def plan_export(wish: ExportWish) -> Plan:
+    """Finds the winners and everything their final trainings need; writes nothing.
+
+    Raises:
+        UserMustChange: there is no such run, no complete trial, no data; or a wish that cannot be.
+    """
+    directory = RunDirectory(wish.run)
+    if not directory.exists():
+        cure = "Give the directory that 'python -m mpinas run' named, e.g. runs/quickstart"
+        raise RunDirectoryFault(fault(str(wish.run), "not a run directory", cure=cure))
+    proposals = Proposals(directory)
+    results = list(results_of(directory))
+    chosen = _chosen(wish, results)
+    config = _config(wish, directory, proposals.config)
+    check_data(config, directory)
+    file = data_file(config, directory)
+    problem = problem_spec(config, open_prepared(file), file)
+    found = _Findings(proposals.config, results)
+    specs = [_spec(wish, config, problem, result, proposals.of(result), found) for result in chosen]
+    return Plan(config=config, folder=wish.folder, specs=specs)
+
+
+def _chosen(wish: ExportWish, results: Sequence[TrialResult]) -> list[TrialResult]:
+    """The trials that were named, or the best ones of different networks.
+
+    Raises:
+        RunDirectoryFault: there is none.
+        UserMustChange: one that was named is not complete.
+    """
+    complete = {one.trial_id: one for one in results if one.fitness is not None}
+    if not complete:
+        raise RunDirectoryFault(
+            fault(
+                str(wish.run),
+                "no trial is complete, so there is nothing to export",
+                f"trials={len(results)}",
+                cure=f"See why with 'python -m mpinas show {wish.run}', and let the run go on",
+            )
+        )
+    strangers = [name for name in wish.trials if name not in complete]
+    if strangers:
+        raise UserMustChange(
+            *(unknown_name("--trial", name, complete, "complete trial") for name in strangers)
+        )
+    if wish.trials:
+        return [complete[name] for name in dict.fromkeys(wish.trials)]
+    ranked = sorted(
+        complete.values(), key=lambda one: (-(one.fitness or 0.0), trial_number(one.trial_id))
+    )
+    different: dict[str, TrialResult] = {}
+    for result in ranked:
+        different.setdefault(result.network_hash, result)
+    return list(different.values())[: wish.top]
+
+
+def _config(wish: ExportWish, directory: RunDirectory, searched: RunConfig) -> RunConfig:
+    """The run's own, with what a final training has otherwise.
+
+    Raises:
+        ConfigurationFaults: an override cannot be.
+        UserMustChange: it would be another search.
+    """
+    overrides = (*ALL_IMAGES, *NO_SHRINK, f"trial.epochs={wish.epochs}", *wish.overrides)
+    config = load_config(directory.config, overrides, KNOWLEDGE)
+    differing = [
+        line for line in differing_keys(searched, config) if not line.startswith(MAY_DIFFER)
+    ]
+    if differing:
+        raise UserMustChange(
+            fault(
+                "--set",
+                "it would be another search",
+                "; ".join(differing),
+                "Allowed: trial.*, problem.augment.*, problem.validation, problem.train_images, "
+                "problem.train_fraction and run.*",
+            )
+        )
+    return config
+
+
+class _Findings:
+    """How networks were found, for people."""
+
+    def __init__(self, config: RunConfig, results: Sequence[TrialResult]) -> None:
+        self._config = config
+        self._results = results
+
+    def of(self, result: TrialResult) -> Mapping[str, Any]:
+        config = self._config
+        generation, _ = trial_number(result.trial_id)
+        shrink = None if result.shrink is None else result.shrink.outcome.value
+        return {
+            "run": config.name,
+            "seed": config.seed,
+            "tuner": config.tuner.name,
+            "generation": generation,
+            "generations": config.tuner.generations,
+            "trials": len(self._results),
+            "epochs": config.trial.epochs,
+            "fitness": result.fitness,
+            "shrink": shrink,
+            "costs": to_plain(result.costs) if result.costs is not None else None,
+            "widths": dict(result.widths),
+            "shrunk_widths": dict(result.shrink.widths) if result.shrink is not None else None,
+            "versions": dict(result.versions),
+            "exported_with": __version__,
+        }
+
+
+def _spec(
+    wish: ExportWish,
+    config: RunConfig,
+    problem: ProblemSpec,
+    result: TrialResult,
+    proposal: Proposal,
+    found: _Findings,
+) -> TrialSpec:
+    assert proposal.network is not None  # it was trained
+    network = _network(proposal.network, result, unshrunk=wish.unshrunk)
+    weights = _weights(wish, result, network, proposal.network) if wish.inherit else None
+    rate = config.trial.learning_rate
+    if not isinstance(rate, float):
+        rate = float(proposal.candidate.blueprint.hyperparameters["learning_rate"])  # type: ignore[arg-type]
+    spec = TrialSpec(
+        trial_id=result.trial_id,
+        candidate=to_plain(proposal.candidate),
+        network=network,
+        problem=problem,
+        learning_rate=rate,
+        settings=config.trial.model_dump(mode="json"),
+        seed=trial_seed(config.seed, *trial_number(result.trial_id)),
+        predicted_cost=float(network_costs(network).flops),
+    )
+    is_wide = wish.unshrunk and _is_shrunk(result)
+    final = FinalSettings(
+        folder=str(wish.folder),
+        name=f"{result.trial_id}-unshrunk" if is_wide else result.trial_id,
+        identity=_identity(spec, wish, weights),
+        formats=tuple(wish.formats),
+        patience=wish.patience,
+        weights=weights,
+        found={**found.of(result), "unshrunk": is_wide},
+    )
+    return replace(spec, settings={**spec.settings, FINAL: to_plain(final)})
+
+
+def _is_shrunk(result: TrialResult) -> bool:
+    return result.shrink is not None and result.shrink.outcome is ShrinkOutcome.SHRUNK
+
+
+def _network(network: NetworkSpec, result: TrialResult, *, unshrunk: bool) -> NetworkSpec:
+    """What the trial has trained after its shrink, or what it began with."""
+    if result.shrink is None or unshrunk or not _is_shrunk(result):
+        return network
+    return narrow(network, result.shrink.widths)
+
+
+def _weights(
+    wish: ExportWish, result: TrialResult, network: NetworkSpec, proposed: NetworkSpec
+) -> str:
+    """The file of the weights that the trial has saved for this network.
+
+    Raises:
+        UserMustChange: it has saved none.
+    """
+    file = RunDirectory(wish.run).weights / f"{result.trial_id}.weights.h5"
+    if wish.unshrunk and network is proposed and _is_shrunk(result):
+        rule, cure = "weights were saved of the shrunk network only", "Leave one of the two out"
+        raise UserMustChange(fault("--inherit", rule, "--unshrunk", cure=cure))
+    if not file.is_file():
+        raise UserMustChange(
+            fault(
+                "--inherit",
+                "the search has saved no weights of this trial",
+                f"trial={result.trial_id}",
+                cure="Leave it out, or search with trial.save_weights=best",
+            )
+        )
+    return str(file.absolute())
+
+
+def _identity(spec: TrialSpec, wish: ExportWish, weights: str | None) -> str:
+    """16 digits that are equal exactly where the same weights would come out."""
+    problem = to_plain(spec.problem)
+    told = {
+        "network": spec.network.hash,
+        "problem": {name: problem[name] for name in problem if name not in ("path", "stage")},
+        "learning_rate": spec.learning_rate,
+        "seed": spec.seed,
+        "trial": {name: spec.settings[name] for name in DECIDES},
+        "patience": wish.patience,
+        "inherit": weights is not None,
+    }
+    return hashlib.sha256(canonical_json(told)).hexdigest()[:16]
+
+
+def checked_formats(text: str) -> tuple[str, ...]:
+    """``keras,tflite`` as names of formats.
+
+    Raises:
+        UserMustChange: a name is unknown.
+    """
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    faults = list(_format_faults(names))
+    if faults:
+        raise UserMustChange(*faults)
+    return names
+
+
+def _format_faults(names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        if name not in FORMATS:
+            yield unknown_name("--format", name, FORMATS, "format")
