@@ -8,13 +8,20 @@ waiting.
 
 from __future__ import annotations
 
+import logging
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
-from mpinas.records import TrialResult, TrialSpec
+from mpinas.errors import fault
+from mpinas.records import TrialResult, TrialSpec, TrialStatus
+
+logger = logging.getLogger(__name__)
+
+SPARE = 1.25
+"""More than a trial is expected to take: what the walltime to be asked for leaves room for."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -45,25 +52,76 @@ class Clock:
         self.deadline_s = deadline_s
         self._reserve_s = reserve_s
         self._now_s = now_s
+        self._whole_job_s = self.left_s()
+        self._told = False
         self._history: list[Seen] = []
         self._slowest_s: list[float] = []
         self._quickest_s: list[float] = []
 
+    def another(self) -> Clock:
+        """One for other trials of the same job, which has seen none yet."""
+        made = Clock(deadline_s=self.deadline_s, reserve_s=self._reserve_s, now_s=self._now_s)
+        made._whole_job_s = self._whole_job_s
+        return made
+
+    def left_s(self) -> float | None:
+        """Seconds until running trials have to be stopped; None for no limit."""
+        if self.deadline_s is None:
+            return None
+        return self.deadline_s - self._reserve_s - self._now_s()
+
     def over(self) -> bool:
         """Whether running trials have to be stopped now."""
-        return self.deadline_s is not None and self._now_s() >= self.deadline_s - self._reserve_s
+        left_s = self.left_s()
+        return left_s is not None and left_s <= 0
 
     def fits(self, spec: TrialSpec) -> bool:
-        """Whether the trial is expected to end in time."""
-        if self.deadline_s is None:
+        """Whether the trial is expected to end in time.
+
+        Logs, once, that one would not end in a whole job like this: the search cannot go on then.
+        """
+        left_s = self.left_s()
+        if left_s is None:
             return True
-        end_s = self._now_s() + self.expected_s(spec.predicted_cost)
-        return end_s < self.deadline_s - self._reserve_s
+        expected_s = self.expected_s(spec.predicted_cost)
+        if expected_s < left_s:
+            return True
+        if not self._told and self._whole_job_s is not None and expected_s >= self._whole_job_s:
+            self._told = True
+            logger.warning("%s", self._too_long(spec.trial_id, expected_s, self._whole_job_s))
+        return False
+
+    def _too_long(self, trial_id: str, expected_s: float, whole_job_s: float) -> str:
+        needed_min = math.ceil((expected_s * SPARE + self._reserve_s) / 60)
+        return fault(
+            "walltime",
+            f"{trial_id} would not end in a whole job, and without it the search does not go on",
+            f"expected={expected_s:.0f} s, time for trials in a job={whole_job_s:.0f} s",
+            cure=f"Ask for {needed_min} minutes or more (run.walltime, or --walltime of the job "
+            "script), or begin another search whose trials are shorter",
+        )
 
     def learn(self, spec: TrialSpec, result: TrialResult) -> None:
-        """Takes in how long a finished trial took."""
-        if self.deadline_s is not None and result.fitness is not None:
+        """Takes in how long a finished trial took.
+
+        Logs, once, that one was broken off before any had ended, which the next job would do again.
+        """
+        if self.deadline_s is None:
+            return
+        if result.fitness is not None:
             self.learn_from([seen(spec.predicted_cost, result)])
+        elif result.status is TrialStatus.INTERRUPTED and not self._history and not self._told:
+            self._told = True
+            logger.warning("%s", self._none_ended(spec.trial_id))
+
+    def _none_ended(self, trial_id: str) -> str:
+        return fault(
+            "walltime",
+            f"{trial_id} is broken off, and no trial of the run has ended yet",
+            f"time for trials in a job={self._whole_job_s or 0.0:.0f} s",
+            cure="If jobs of this length never end one, ask for more (run.walltime, or --walltime "
+            "of the job script), or begin another search whose trials are shorter",
+        )
 
     def learn_from(self, trials: Iterable[Seen]) -> None:
         """Takes in trials that are over, in any order.

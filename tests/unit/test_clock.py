@@ -56,6 +56,12 @@ def test_when_it_is_over():
     assert not clock([], now_s=1e9, deadline_s=None).over()
 
 
+def test_time_left_is_that_without_the_reserve():
+    assert clock([], now_s=70.0).left_s() == 20.0
+    assert clock([], now_s=95.0).left_s() == -5.0
+    assert clock([], deadline_s=None).left_s() is None
+
+
 def test_it_learns_from_complete_trials_without_the_loading_of_the_runner():
     result = TrialResult(
         trial_id="g000-t000",
@@ -84,3 +90,38 @@ def by_definition(history, cost):
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 9)), max_size=12), st.integers(0, 7))
 def test_the_bisection_gives_what_the_definition_says(history, cost):
     assert clock(history).expected_s(cost) == pytest.approx(by_definition(history, cost))
+
+
+def test_a_trial_that_would_not_end_in_a_whole_job_is_told_with_the_cure(caplog):
+    one = clock([(1.0, 600.0)])
+    assert not one.fits(spec(1.0))
+    assert not one.fits(spec(2.0))
+    (line,) = caplog.messages
+    assert line.startswith("walltime: g000-t000 would not end in a whole job")
+    assert "expected=600 s, time for trials in a job=90 s" in line
+    assert "Ask for 13 minutes or more" in line
+
+
+def test_a_trial_that_only_comes_too_late_is_no_matter(caplog):
+    now_s = [0.0]
+    one = Clock(deadline_s=100.0, reserve_s=10.0, now_s=lambda: now_s[0])
+    one.learn_from([Seen(1.0, 60.0)])
+    now_s[0] = 50.0
+    other = one.another()
+    other.learn_from([Seen(1.0, 60.0)])
+    assert not one.fits(spec(1.0))
+    assert not other.fits(spec(1.0))
+    assert caplog.messages == []
+
+
+def test_a_first_trial_that_is_broken_off_is_told(caplog):
+    broken_off = TrialResult(trial_id="g000-t000", network_hash="h", status=TrialStatus.INTERRUPTED)
+    one = clock([])
+    one.learn(spec(2.0), broken_off)
+    one.learn(spec(2.0), broken_off)
+    (line,) = caplog.messages
+    assert "no trial of the run has ended yet" in line
+    assert "time for trials in a job=90 s" in line
+    clock([(1.0, 3.0)]).learn(spec(2.0), broken_off)
+    clock([], deadline_s=None).learn(spec(2.0), broken_off)
+    assert len(caplog.messages) == 1
