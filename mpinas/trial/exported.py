@@ -8,6 +8,7 @@ is not finished. It must know neither TensorFlow nor how a model is trained.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,6 +131,14 @@ class ModelFiles:
     def temporary(self, form: str) -> Path:
         """Where it is written before it is whole. Its name ends as Keras wants it."""
         return self.folder / f".{self.name}.new{FORMATS[form]}"
+
+    def remove_all(self) -> None:
+        """Removes the model, its record first, so that nothing of another training is left."""
+        for path in (self.record, self.card, *map(self.model, FORMATS)):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
     def load_record(self) -> Exported | None:
         """What is written down of the model; None where there is nothing that can be read."""

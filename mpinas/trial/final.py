@@ -241,14 +241,14 @@ class _Training:
         """Writes the model, and measures what was written."""
         probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")
         model = keras.Model(
-            self._network.inputs, probabilities(self._network.output), name="mpinas_model"
+            self._network.input, probabilities(self._network.output), name="mpinas_model"
         )
         temporary = self._files.temporary(ALWAYS)
         remove(temporary)
         try:
             model.save(temporary)
             exported = self._measured(keras.models.load_model(temporary, compile=False))
-            self._files.record.unlink(missing_ok=True)  # of what is replaced now
+            self._files.remove_all()  # of a training with other settings
             put_in_place(temporary, self._files.model(ALWAYS))
         finally:
             remove(temporary)
