@@ -77,28 +77,28 @@ def load_config(path: Path, overrides: Sequence[str], knowledge: Knowledge) -> R
     Raises:
         ConfigurationFaults: all that is wrong, one line each.
     """
-    raw = _read_yaml(path)
-    faults = list(_name_to_space(raw, knowledge))
-    for text in overrides:
-        faults += _override(raw, text)
-        faults += _name_to_space(raw, knowledge)
-    config, more = _validate(raw, knowledge)
-    return _faultless(config, [*faults, *more], str(path))
+    return load_plain(_read_yaml(path), overrides, knowledge, str(path))
 
 
-def load_plain(raw: Mapping[str, Any], where: str, knowledge: Knowledge) -> RunConfig:
-    """A whole configuration as plain values, out of another file than a YAML one.
+def load_plain(
+    plain: Mapping[str, Any], overrides: Sequence[str], knowledge: Knowledge, where: str
+) -> RunConfig:
+    """A whole configuration as plain values, wherever they come from.
 
     Args:
+        overrides: as for :func:`load_config`.
         where: the file, for messages.
 
     Raises:
         ConfigurationFaults: all that is wrong, one line each.
     """
-    return _faultless(*_validate(dict(raw), knowledge), where)
-
-
-def _faultless(config: RunConfig | None, faults: Sequence[str], where: str) -> RunConfig:
+    raw = copy.deepcopy(dict(plain))
+    faults = list(_name_to_space(raw, knowledge))
+    for text in overrides:
+        faults += _override(raw, text)
+        faults += _name_to_space(raw, knowledge)
+    config, more = _validate(raw, knowledge)
+    faults += more
     if faults or config is None:
         raise ConfigurationFaults(*(f"{where}: {' '.join(line.splitlines())}" for line in faults))
     return config

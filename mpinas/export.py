@@ -17,7 +17,7 @@ from mpinas import __version__
 from mpinas.assembly.narrow import narrow
 from mpinas.assembly.shapes import network_costs
 from mpinas.config import RunConfig
-from mpinas.config_file import differing_keys, load_config
+from mpinas.config_file import differing_keys, load_plain
 from mpinas.errors import RunDirectoryFault, UserMustChange, fault, unknown_name
 from mpinas.opening import KNOWLEDGE, check_data, data_file, problem_spec
 from mpinas.problems import open_prepared
@@ -34,7 +34,7 @@ from mpinas.records import (
     trial_number,
 )
 from mpinas.results import results_of
-from mpinas.run_directory import RunDirectory
+from mpinas.run_directory import RunDirectory, existing_run
 from mpinas.streams import trial_seed
 from mpinas.trial.exported import FINAL, FORMATS, FinalSettings, ModelFiles
 
@@ -122,10 +122,7 @@ def plan_export(wish: ExportWish) -> Plan:
     Raises:
         UserMustChange: there is no such run, no complete trial, no data; or a wish that cannot be.
     """
-    directory = RunDirectory(wish.run)
-    if not directory.exists():
-        cure = "Give the directory that 'python -m mpinas run' named, e.g. runs/quickstart"
-        raise RunDirectoryFault(fault(str(wish.run), "not a run directory", cure=cure))
+    directory = existing_run(wish.run)
     proposals = Proposals(directory)
     results = list(results_of(directory))
     chosen = _chosen(wish, results)
@@ -179,7 +176,8 @@ def _config(wish: ExportWish, directory: RunDirectory, searched: RunConfig) -> R
         UserMustChange: it would be another search.
     """
     overrides = (*ALL_IMAGES, *NO_SHRINK, f"trial.epochs={wish.epochs}", *wish.overrides)
-    config = load_config(directory.config, overrides, KNOWLEDGE)
+    plain = searched.model_dump(mode="json")
+    config = load_plain(plain, overrides, KNOWLEDGE, str(directory.config))
     differing = [
         line for line in differing_keys(searched, config) if not line.startswith(MAY_DIFFER)
     ]

@@ -19,6 +19,7 @@ from mpinas.errors import NoWorkerLeft
 from mpinas.export import Plan, files_of, is_there
 from mpinas.model_card import model_card
 from mpinas.ownership import Owner, beat, claim, release, watch_owner
+from mpinas.pump import POLL_S, SHORTEST_GRACE_S
 from mpinas.records import (
     Event,
     Failure,
@@ -32,13 +33,10 @@ from mpinas.records import (
     last_line,
 )
 from mpinas.run_directory import RunDirectory, write_whole
+from mpinas.search import INFRASTRUCTURE_RETRIES
 from mpinas.signals import StopRequest
 
 logger = logging.getLogger(__name__)
-
-POLL_S = 0.2
-SHORTEST_GRACE_S = 1.0
-INFRASTRUCTURE_RETRIES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

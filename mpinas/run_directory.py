@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,6 +98,24 @@ def _numbered(folder: Path, pattern: str) -> list[Path]:
     matches = ((re.fullmatch(pattern, path.name), path) for path in folder.glob("*"))
     found = [(int(match[1]), path) for match, path in matches if match]
     return [path for _, path in sorted(found)]
+
+
+def existing_run(path: Path) -> RunDirectory:
+    """The directory of a run that is there.
+
+    Raises:
+        RunDirectoryFault: it is none.
+    """
+    directory = RunDirectory(path)
+    if not directory.exists():
+        raise RunDirectoryFault(
+            fault(
+                str(path),
+                "not a run directory",
+                cure="Give the directory that 'python -m mpinas run' named, e.g. runs/quickstart",
+            )
+        )
+    return directory
 
 
 def create_run_directory(
@@ -205,7 +223,6 @@ class Status:
         wall_time_s: summed over all jobs of the run.
         worker_time_s: workers x wall time between first dispatch and last result, likewise.
         busy_time_s: of these, the seconds in which a trial was running.
-        search_s: processor seconds of the search itself, by generation: proposing, telling, saving.
         updated_at: seconds since the epoch.
     """
 
@@ -213,7 +230,6 @@ class Status:
     wall_time_s: float = 0.0
     worker_time_s: float = 0.0
     busy_time_s: float = 0.0
-    search_s: Mapping[int, float] = field(default_factory=dict)
     updated_at: float = 0.0
     running: tuple[RunningTrial, ...] = field(default=())
 

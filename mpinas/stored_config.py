@@ -42,7 +42,7 @@ def _of_checkpoints(directory: RunDirectory, knowledge: Knowledge) -> RunConfig 
     for file in (*reversed(directory.generation_files()), directory.start):
         try:
             about = load_checkpoint(file).about
-            return load_plain(about["config"], str(file), knowledge)
+            return load_plain(about["config"], (), knowledge, str(file))
         except (DamagedCheckpoint, KeyError, ConfigurationFaults):
             continue  # an older file tells the same
     return None

@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 
 from mpinas.cli.common import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
-from mpinas.cli.farm import OpenExecutor, log_to_standard_error, run_on_farm
+from mpinas.cli.farm import OpenExecutor, log_to_standard_error, run_on_farm, with_run_options
 from mpinas.dispatch.base import Executor
 from mpinas.dispatch.settings import worker_settings
 from mpinas.export import ExportWish, Plan, checked_formats, plan_export
@@ -85,14 +85,12 @@ def export(
     other rank trains one model at a time.
     """
     began_s = time.monotonic()
-    given = {"workers": workers, "walltime": walltime}
-    told = (f"run.{key}={json.dumps(value)}" for key, value in given.items() if value is not None)
 
     def wish() -> ExportWish:
         return ExportWish(
             run=run_directory,
             formats=checked_formats(formats),
-            overrides=(*overrides, *told),
+            overrides=with_run_options(overrides, workers=workers, walltime=walltime),
             **options,
         )
 

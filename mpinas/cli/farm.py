@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import click
 
@@ -23,6 +24,12 @@ from mpinas.signals import let_signals_in
 DISMISSAL_GRACE_S = 10.0
 
 OpenExecutor = Callable[[WorkerSettings, RunSettings], Executor]
+
+
+def with_run_options(overrides: Sequence[str], **options: Any) -> tuple[str, ...]:
+    """Overrides with the command line's own options behind them, so that these win."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return (*overrides, *(f"run.{name}={json.dumps(value)}" for name, value in given.items()))
 
 
 def run_on_farm(

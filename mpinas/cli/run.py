@@ -5,26 +5,16 @@ All ranks of a job import this module; what other verbs need is imported by them
 
 from __future__ import annotations
 
-import json
-import logging
 import os
-import sys
 import time
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
 
 import click
 
-from mpinas.cli.common import EXIT_DONE, EXIT_STOPPED, exit_code, guarded
-from mpinas.config import RunConfig
-from mpinas.dispatch import ending, launch, mpi
-from mpinas.dispatch.base import Executor
-from mpinas.dispatch.local import LocalExecutor
-from mpinas.dispatch.mpi import MpiExecutor
-from mpinas.dispatch.servant import ignore_signals, serve
+from mpinas.cli.common import EXIT_DONE, EXIT_STOPPED
+from mpinas.cli.farm import OpenExecutor, log_to_standard_error, run_on_farm, with_run_options
 from mpinas.dispatch.settings import worker_settings
 from mpinas.dry_run import DryRun, dry_run
 from mpinas.opening import RunOptions, read_config, run_path
@@ -32,8 +22,6 @@ from mpinas.report.tables import duration
 from mpinas.session import run_search
 from mpinas.signals import let_signals_in, stop_signals
 from mpinas.walltime import job_clock
-
-DISMISSAL_GRACE_S = 10.0
 
 
 @click.command()
@@ -72,27 +60,12 @@ def run(
     options = RunOptions(
         config=config,
         out=out,
-        overrides=_with_options(overrides, workers=workers, walltime=walltime),
+        overrides=with_run_options(overrides, workers=workers, walltime=walltime),
         start_from=start_from,
         fresh=fresh,
     )
     command = partial(_dry_run, options) if dry else partial(_search_here, options, began_s)
-    if guarded(lambda: launch.wants_mpi(os.environ, local_workers_asked=workers is not None)):
-        if workers is not None:
-            click.echo(
-                "--workers counts local workers; under MPI every other rank is one", err=True
-            )
-        _join_and(command)
-    sys.exit(exit_code(lambda: command(_local_executor)))
-
-
-def _with_options(overrides: Sequence[str], **options: Any) -> tuple[str, ...]:
-    """Overrides with the command line's own options behind them, so that these win."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return (*overrides, *(f"run.{name}={json.dumps(value)}" for name, value in given.items()))
-
-
-OpenExecutor = Callable[[RunConfig], Executor]
+    run_on_farm(command, local_workers_asked=workers is not None)
 
 
 def _search_here(options: RunOptions, began_s: float, open_executor: OpenExecutor) -> int:
@@ -101,11 +74,11 @@ def _search_here(options: RunOptions, began_s: float, open_executor: OpenExecuto
     Args:
         began_s: when the job began (``time.monotonic``); a walltime is counted from it.
     """
-    _log_to_standard_error()
+    log_to_standard_error()
     with stop_signals() as stopping:
         config = read_config(options)
         clock = job_clock(config.run, os.environ, began_s=began_s)
-        executor = open_executor(config)
+        executor = open_executor(worker_settings(config.trial, config.run), config.run)
         try:
             done = run_search(config, options, executor, stopping, clock)
         finally:
@@ -120,7 +93,7 @@ def _search_here(options: RunOptions, began_s: float, open_executor: OpenExecuto
 def _dry_run(options: RunOptions, open_executor: OpenExecutor) -> int:
     let_signals_in()
     config = read_config(options)
-    executor = open_executor(config)
+    executor = open_executor(worker_settings(config.trial, config.run), config.run)
     try:
         _print_dry_run(dry_run(config, options, executor))
     finally:
@@ -145,37 +118,3 @@ def _print_dry_run(plan: DryRun) -> None:
         f"{duration(workers_s / plan.workers)} on {plan.workers} workers"
     )
     click.echo(f"  disk           about {plan.disk_mb:.1f} MB, saved weights not counted")
-
-
-def _local_executor(config: RunConfig) -> Executor:
-    return LocalExecutor(worker_settings(config.trial, config.run), config.run.workers)
-
-
-def _join_and(command: Callable[[OpenExecutor], int]) -> NoReturn:
-    """Takes this process's part in an MPI job; never returns."""
-    world = guarded(lambda: mpi.join(os.environ))
-    ending.abort_on_error(world)
-    if world.rank > 0:
-        ignore_signals()
-        let_signals_in()
-        serve(world)
-        ending.leave_as_worker(world, EXIT_DONE)
-    opened: list[MpiExecutor] = []
-
-    def open_executor(config: RunConfig) -> Executor:
-        ending.check_tolerance(world, config.run.fault_tolerance)
-        opened.append(MpiExecutor(world, worker_settings(config.trial, config.run)))
-        return opened[0]
-
-    code = exit_code(lambda: command(open_executor))
-    unanswered = opened[0].unanswered if opened else ending.dismiss(world, DISMISSAL_GRACE_S)
-    ending.leave(world, unanswered, code)
-
-
-def _log_to_standard_error() -> None:
-    """Plain lines, a line per event, as a job's log keeps them."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    package = logging.getLogger("mpinas")
-    package.setLevel(logging.INFO)
-    package.addHandler(handler)

@@ -9,11 +9,10 @@ from typing import Any
 
 from mpinas.config import RunConfig
 from mpinas.config_file import Knowledge
-from mpinas.errors import RunDirectoryFault, fault
 from mpinas.ownership import is_alive
 from mpinas.records import TrialResult, to_plain, trial_number
 from mpinas.results import best_of, results_of
-from mpinas.run_directory import RunDirectory, RunningTrial, Status, load_status
+from mpinas.run_directory import RunDirectory, RunningTrial, Status, existing_run, load_status
 from mpinas.stored_config import stored_config
 
 
@@ -55,15 +54,7 @@ def load_run(
     Raises:
         RunDirectoryFault: it is not one.
     """
-    directory = RunDirectory(path)
-    if not directory.exists():
-        raise RunDirectoryFault(
-            fault(
-                str(path),
-                "not a run directory",
-                cure="Give the directory that 'python -m mpinas run' named, e.g. runs/quickstart",
-            )
-        )
+    directory = existing_run(path)
     config = stored_config(directory, knowledge)
     results = tuple(sorted(read(directory), key=lambda result: trial_number(result.trial_id)))
     return _view(config, directory, load_status(directory) or Status(), results)

@@ -8,12 +8,12 @@ is not finished. It must know neither TensorFlow nor how a model is trained.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mpinas.files import remove
 from mpinas.records import Costs, Curves, NetworkSpec, from_json
 
 FORMATS: Mapping[str, str] = {
@@ -135,10 +135,7 @@ class ModelFiles:
     def remove_all(self) -> None:
         """Removes the model, its record first, so that nothing of another training is left."""
         for path in (self.record, self.card, *map(self.model, FORMATS)):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            remove(path)
 
     def load_record(self) -> Exported | None:
         """What is written down of the model; None where there is nothing that can be read."""

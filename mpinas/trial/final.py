@@ -23,6 +23,7 @@ from mpinas.assembly.keras_model import build_model
 from mpinas.assembly.shapes import network_costs
 from mpinas.config import TrialConfig
 from mpinas.errors import DataFault, fault
+from mpinas.files import remove
 from mpinas.problems import PreparedProblem, open_prepared
 from mpinas.problems.images import Images, Labels
 from mpinas.problems.splits import Indices
@@ -58,7 +59,7 @@ from mpinas.trial.final_backup import (
     save_backup,
 )
 from mpinas.trial.inputs import MOST_RESIDENT_BYTES, around, one_pass
-from mpinas.trial.model_formats import put_in_place, remove, write_model
+from mpinas.trial.model_formats import put_in_place, write_model
 from mpinas.trial.run import as_result, failed, start_trial, versions
 from mpinas.trial.training import OPTIMIZERS, Bench, Observer, Report, compile_model
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from mpinas.errors import MpinasError, fault
-from mpinas.files import fsync_directory
+from mpinas.files import fsync_directory, remove
 from mpinas.trial.exported import ModelFiles
 
 
@@ -43,22 +42,10 @@ def put_in_place(temporary: Path, target: Path) -> None:
         if written.is_file():
             with written.open("rb") as file:
                 os.fsync(file.fileno())
-    if target.is_dir() and not target.is_symlink():
-        shutil.rmtree(target)  # a folder is not replaced by a rename; the record tells of the gap
+    if target.is_dir():
+        remove(target)  # a folder is not replaced by a rename; the record tells of the gap
     os.replace(temporary, target)
     fsync_directory(target.parent)
-
-
-def remove(path: Path) -> None:
-    """Removes a file or a folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def _keras(model: keras.Model, target: Path) -> None:
-    model.save(target)
 
 
 def _saved_model(model: keras.Model, target: Path) -> None:
@@ -80,11 +67,10 @@ def _tflite(model: keras.Model, target: Path) -> None:
 
 
 WRITERS: Mapping[str, Callable[[keras.Model, Path], None]] = {
-    "keras": _keras,
     "saved_model": _saved_model,
     "tflite": _tflite,
 }
-"""A line for each of ``exported.FORMATS``."""
+"""A line for each of ``exported.FORMATS`` that is made of the model's own file."""
 
 
 @contextlib.contextmanager
