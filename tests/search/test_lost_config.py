@@ -8,8 +8,11 @@ from searching import config_of, drive, found, new_run, search_in
 
 from mpinas.cli import main
 from mpinas.errors import RunDirectoryFault
+from mpinas.export import ExportWish, plan_export
 from mpinas.opening import KNOWLEDGE, check_directory, open_directory, renew_config
+from mpinas.proposals import Proposals
 from mpinas.report.run_view import load_run
+from mpinas.results import results_of
 from mpinas.run_directory import RunDirectory
 from mpinas.stored_config import config_fault, stored_config
 
@@ -107,3 +110,15 @@ def test_the_same_command_goes_on(begun, tmp_path, monkeypatch):
     assert shown.exit_code == 0, shown.output
     assert "written anew" in directory.log.read_text()
     assert set(found(begun)) <= set(found(directory))
+
+
+def test_what_its_trials_tried_can_still_be_told(run, begun):
+    result = next(iter(results_of(begun)))
+    assert Proposals(run).of(result) == Proposals(begun).of(result)
+
+
+def test_its_winner_can_still_be_exported(run, begun):
+    def plan(directory):
+        return plan_export(ExportWish(run=directory.path, epochs=3, patience=2))
+
+    assert [one.network for one in plan(run).specs] == [one.network for one in plan(begun).specs]
