@@ -13,10 +13,10 @@ from mpinas.assembly.expand import expand
 from mpinas.checkpoint import START, Checkpoint, DamagedCheckpoint, load_checkpoint
 from mpinas.config import RunConfig
 from mpinas.errors import Infeasible, RunDirectoryFault, fault
-from mpinas.evolution.genome import Candidate
+from mpinas.evolution.genome import Candidate, LineageRecord
 from mpinas.evolution.innovation import HistoryRow
 from mpinas.opening import KNOWLEDGE, build_tuner
-from mpinas.records import NetworkSpec, TrialResult, trial_id, trial_number
+from mpinas.records import NetworkSpec, TrialResult, from_plain, trial_id, trial_number
 from mpinas.run_directory import RunDirectory
 from mpinas.space.search_space import build_space
 from mpinas.stored_config import stored_config
@@ -46,6 +46,7 @@ class Proposals:
         self._config = stored_config(directory, KNOWLEDGE)
         self._checkpoints: dict[int, Checkpoint] = {}
         self._generations: dict[int, Mapping[str, Proposal]] = {}
+        self._bred: dict[int, tuple[LineageRecord, ...]] = {}
 
     @property
     def config(self) -> RunConfig:
@@ -83,7 +84,21 @@ class Proposals:
             self._generations[generation] = self._propose(generation)
         return self._generations[generation]
 
-    def _checkpoint(self, generation: int) -> Checkpoint:
+    def lineage(self, generation: int) -> tuple[LineageRecord, ...]:
+        """Of the genomes made for a generation, told or not; ``START``: the starting ones.
+
+        Raises:
+            RunDirectoryFault: a checkpoint it follows from is lost or damaged.
+        """
+        if generation in self._bred:
+            return self._bred[generation]
+        if generation == START or self._directory.checkpoint(generation).exists():
+            plain = self.checkpoint(generation).lineage
+            return tuple(from_plain(LineageRecord, record) for record in plain)
+        self.generation(generation)
+        return self._bred[generation]
+
+    def checkpoint(self, generation: int) -> Checkpoint:
         """The file of a generation, read once; ``START`` for the starting populations.
 
         Raises:
@@ -94,11 +109,12 @@ class Proposals:
         return self._checkpoints[generation]
 
     def _propose(self, generation: int) -> Mapping[str, Proposal]:
-        before = self._checkpoint(generation - 1)
+        before = self.checkpoint(generation - 1)
         tuner = build_tuner(self._config)
         state = tuner.state_from_plain(before.state, self._history(generation - 1))
         rng = stream(self._config.seed, ASK, generation)
-        candidates, _ = tuner.ask(state, rng, self._config.tuner.individuals)
+        candidates, asked = tuner.ask(state, rng, self._config.tuner.individuals)
+        self._bred[generation] = tuple(asked.lineage)
         return {
             trial_id(generation, index): Proposal(
                 candidate=candidate, network=self._network(candidate, before)
@@ -120,7 +136,7 @@ class Proposals:
 
     def _history(self, generation: int) -> Sequence[HistoryRow]:
         """The innovation table after a generation: every file holds what was new in it."""
-        files = [self._checkpoint(number) for number in range(START, generation + 1)]
+        files = [self.checkpoint(number) for number in range(START, generation + 1)]
         return tuple(row for file in files for row in file.history)
 
     def _read(self, generation: int) -> Checkpoint:

@@ -43,11 +43,18 @@ def _predict() -> click.Command:
     return predict
 
 
+def _report() -> click.Command:
+    from mpinas.cli.report import report
+
+    return report
+
+
 LOADED_WHEN_ASKED_FOR: Mapping[str, Callable[[], click.Command]] = {
     "doctor": _doctor,
     "export": _export,
     "job": _job,
     "predict": _predict,
+    "report": _report,
 }
 """Verbs with packages of their own, which hundreds of ranks of a search need not read."""
 

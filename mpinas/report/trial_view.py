@@ -90,7 +90,7 @@ def load_trial(path: Path, name: str, knowledge: Knowledge) -> TrialView:
         proposal, remark = _proposal(proposals, name, result, view)
     if result is None and running is None and proposal is None:
         raise RunDirectoryFault(_no_such_trial(path, name, view, _known(proposals, view)))
-    widths = _widths(result)
+    widths = shrunk_widths(result)
     network = proposal.network if proposal is not None else None
     return TrialView(
         run=view.name,
@@ -175,7 +175,7 @@ def _nearest(name: str, known: Collection[str]) -> Sequence[str]:
     return sorted(known, key=distance)[:2]
 
 
-def _widths(result: TrialResult | None) -> Mapping[str, int] | None:
+def shrunk_widths(result: TrialResult | None) -> Mapping[str, int] | None:
     """What the shrink left, of a network that went on narrower or might have."""
     if result is None or result.shrink is None or not result.shrink.widths:
         return None

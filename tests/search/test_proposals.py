@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from searching import drive, fake_result, new_run, search_in
 
+from mpinas.checkpoint import START
 from mpinas.errors import RunDirectoryFault
 from mpinas.proposals import Proposals
 from mpinas.records import Finished, TrialSpec, to_plain
@@ -75,3 +76,21 @@ def test_another_network_than_the_one_tried_is_never_told(tmp_path: Path) -> Non
     other = dataclasses.replace(result, network_hash="0" * 16)
     with pytest.raises(RunDirectoryFault, match="cannot be found again"):
         Proposals(directory).of(other)
+
+
+@pytest.mark.parametrize("generation", [0, 1])
+def test_every_genome_of_a_candidate_has_its_lineage(tmp_path: Path, generation: int) -> None:
+    """Of a generation that is under way no file tells it; of one that is told its own does."""
+    directory = new_run(tmp_path, "run")
+    drive(search_in(directory), stop_after=8)
+    asked, told = Proposals(directory), Proposals(directory)
+    assert directory.checkpoint(0).exists()
+    assert not directory.checkpoint(1).exists()
+    records = [one for number in range(START, generation + 1) for one in asked.lineage(number)]
+    known = {record.genome_id for record in records}
+    for proposal in asked.generation(generation).values():
+        candidate = proposal.candidate
+        assert {candidate.blueprint.id, *(one.module.id for one in candidate.modules)} <= known
+    before = told.lineage(1)
+    drive(search_in(directory))
+    assert Proposals(directory).lineage(1) == before

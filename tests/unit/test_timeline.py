@@ -1,0 +1,95 @@
+"""Where workers' time went: every second on duty has one cause, and time between jobs has none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mpinas.records import Times, TrialResult, TrialStatus, Worker
+from mpinas.report.timeline import Cause, Timeline, job_starts, timeline
+
+NOON = 1_800_000_000.0
+
+
+def trial(name: str, rank: int, begin_s: float, end_s: float, start_s: float = 0.0) -> TrialResult:
+    """A complete trial from begin to end, seconds after noon."""
+    times = Times(start_s=start_s, wall_time_s=end_s - begin_s, ended_at=NOON + end_s)
+    return TrialResult(
+        trial_id=name,
+        network_hash="0",
+        status=TrialStatus.COMPLETE,
+        fitness=0.5,
+        times=times,
+        worker=Worker(host="a", rank=rank, device="cpu"),
+    )
+
+
+def nonzero(found: Timeline) -> dict[Cause, float]:
+    return {cause: round(value, 6) for cause, value in found.seconds.items() if value}
+
+
+def test_every_second_has_a_cause() -> None:
+    results = [
+        trial("g000-t000", 1, 0, 10, start_s=2),
+        trial("g000-t001", 2, 1, 5),
+        trial("g000-t002", 2, 6, 7),
+        trial("g001-t000", 1, 13, 20),
+        trial("g001-t001", 2, 13, 14),
+    ]
+    found = timeline(results, (), {0: 3, 1: 2})
+    assert nonzero(found) == {
+        Cause.TRIALS: 8 + 4 + 1 + 7 + 1,
+        Cause.STARTING: 2,
+        Cause.BEFORE: 1,
+        Cause.BETWEEN: 1,
+        Cause.WAITING: 3 + 6,
+        Cause.BREEDING: 3 + 3,
+    }
+    assert found.duty_s == pytest.approx(2 * 20)
+    assert found.workers == (("a", 1), ("a", 2))
+
+
+def test_time_between_jobs_is_nobodys() -> None:
+    results = [
+        trial("g000-t000", 1, 0, 10),
+        trial("g000-t001", 2, 0, 4),
+        trial("g000-t002", 1, 1000, 1004),
+    ]
+    one_job = timeline(results, (), {0: 3})
+    two_jobs = timeline(results, (NOON - 1, NOON + 999), {0: 3})
+    assert one_job.duty_s == pytest.approx(2 * 1004)
+    assert nonzero(two_jobs) == {Cause.TRIALS: 18, Cause.CUT_OFF: 6}
+    assert [end - begin for begin, end in two_jobs.jobs] == [10, 4]
+
+
+def test_a_running_generation_is_not_waited_for() -> None:
+    results = [trial("g000-t000", 1, 0, 10), trial("g000-t001", 2, 0, 4)]
+    assert nonzero(timeline(results, (), {0: 3}))[Cause.CUT_OFF] == 6
+    assert nonzero(timeline(results, (), {0: 2}))[Cause.WAITING] == 6
+
+
+def test_trials_without_an_end_are_counted() -> None:
+    old = trial("g000-t000", 1, 0, 10)
+    old = TrialResult(
+        trial_id="g000-t000",
+        network_hash="0",
+        status=TrialStatus.COMPLETE,
+        fitness=0.5,
+        worker=old.worker,
+    )
+    rank_0 = TrialResult(trial_id="g000-t001", network_hash="", status=TrialStatus.INFEASIBLE)
+    found = timeline([old, rank_0], (), {0: 2})
+    assert (found.untimed, found.spans, found.jobs, found.duty_s) == (1, (), (), 0)
+
+
+def test_jobs_are_read_from_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    assert job_starts(log) == ()
+    log.write_bytes(
+        b"2027-01-15T08:00:00Z INFO going on from /x/start.h5\n"
+        b"2027-01-15T08:00:00Z INFO generation 0: 6 candidates \xff\n"
+        b"half a li\n"
+        b"2027-01-15T08:16:40.250Z INFO going on from /x/g000.h5\n"
+    )
+    assert job_starts(log) == (NOON, NOON + 1000.25)
