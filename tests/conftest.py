@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 _MARKS_OF_FOLDERS = {"mpi": "mpi", "keras": "keras", "slurm": "slurm", "soak": "soak"}
+
+
+def pytest_configure() -> None:
+    """Lets the programs that tests start be signalled, however the suite itself was started.
+
+    What a shell starts in the background ignores SIGINT, what ``nohup`` starts SIGHUP, and so do
+    all programs below it; what a process handles is at its default in those. Not a ``preexec_fn``:
+    beside TensorFlow's threads the copy of a process can hang before it becomes the program.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,13 +35,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks tests by their folder, so that nobody can forget to."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks tests by their folder, so that nobody can forget to; a whole soak has no time limit."""
     root = Path(__file__).parent
     for item in items:
         folder = item.path.relative_to(root).parts[0]
         if folder in _MARKS_OF_FOLDERS:
             item.add_marker(_MARKS_OF_FOLDERS[folder])
+        if folder == "soak" and config.getoption("--soak"):
+            item.add_marker(pytest.mark.timeout(0))
 
 
 @pytest.fixture

@@ -433,8 +433,6 @@ def test_a_signal_ends_it_and_leaves_the_old_file(tmp_path, config, number):
         env={**os.environ, "TMPDIR": str(scratch)},
         stderr=subprocess.PIPE,
         text=True,
-        # A shell in the background, as a scheduler's, has it ignored by all it starts.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         while process.poll() is None and not any(scratch.iterdir()):
             time.sleep(0.05)

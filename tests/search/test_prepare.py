@@ -114,12 +114,6 @@ def load():
 """
 
 
-def take_signals() -> None:
-    """A suite that was started with nohup, or in the background, ignores some of them."""
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
-
-
 @pytest.mark.parametrize("number", SIGNALS)
 def test_an_interrupted_preparation_leaves_nothing(place, number):
     (place / "slow.py").write_text(SLOW_FUNCTION)
@@ -128,7 +122,6 @@ def test_an_interrupted_preparation_leaves_nothing(place, number):
         [sys.executable, "-m", "mpinas", "prepare", "python", "--from", "slow.py:load"],
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        preexec_fn=take_signals,
     )
     try:
         while not (place / "started").exists():

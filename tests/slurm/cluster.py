@@ -12,6 +12,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +20,15 @@ from pathlib import Path
 
 import psutil
 
-from mpinas.signals import die_with_parent
-
 NODES = ("n1", "n2")
 CPUS_OF_A_NODE = 8
 START_LIMIT_S = 60.0
 STOP_LIMIT_S = 20.0
 COMMAND_LIMIT_S = 60.0
+_DIES_WITH_PARENT = (
+    "import os, sys; from mpinas.signals import die_with_parent;"
+    " die_with_parent(int(sys.argv[1])); os.execvp(sys.argv[2], sys.argv[2:])"
+)
 MOST_FIRST_JOB_ID = 60_000_000
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scancel", "scontrol", "squeue")
 SYSTEM_FOLDERS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -146,17 +149,22 @@ class Cluster:
 
     def _daemon(self, program: str, *arguments: str) -> None:
         log = self.folder / f"{program}{len(self._daemons)}.log"
-        parent_pid = os.getpid()
         with log.open("wb") as stream:
             self._daemons.append(
                 subprocess.Popen(
-                    [program, *arguments],
+                    [
+                        sys.executable,
+                        "-c",
+                        _DIES_WITH_PARENT,
+                        str(os.getpid()),
+                        program,
+                        *arguments,
+                    ],
                     env=self.environment,
                     stdin=subprocess.DEVNULL,
                     stdout=stream,
                     stderr=stream,
                     start_new_session=True,
-                    preexec_fn=lambda: die_with_parent(parent_pid),
                 )
             )
 

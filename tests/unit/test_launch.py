@@ -188,6 +188,16 @@ def test_no_module_forks_in_an_mpi_process() -> None:
     assert forking == FORK_ALLOWED.keys()
 
 
+def test_no_test_runs_python_between_fork_and_exec():
+    """With TensorFlow's threads in pytest, one such test held a whole suite."""
+    for file in Path(__file__).parents[1].rglob("*.py"):
+        calls = (
+            node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)
+        )
+        names = {keyword.arg for call in calls for keyword in call.keywords}
+        assert "preexec_fn" not in names, file
+
+
 def _forks(node: ast.AST) -> bool:
     if isinstance(node, ast.Attribute):
         owner = node.value.id if isinstance(node.value, ast.Name) else ""
