@@ -58,6 +58,12 @@ class Clock:
         self._slowest_s: list[float] = []
         self._quickest_s: list[float] = []
 
+    def another(self) -> Clock:
+        """One for other trials of the same job, which has seen none yet."""
+        made = Clock(deadline_s=self.deadline_s, reserve_s=self._reserve_s, now_s=self._now_s)
+        made._whole_job_s = self._whole_job_s
+        return made
+
     def left_s(self) -> float | None:
         """Seconds until running trials have to be stopped; None for no limit."""
         if self.deadline_s is None:

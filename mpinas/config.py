@@ -23,6 +23,7 @@ from pydantic import (
 )
 from typing_extensions import Self
 
+from mpinas.config_comparison import ComparisonConfig
 from mpinas.config_fake import FakeConfig
 from mpinas.config_shrink import ShrinkConfig
 from mpinas.config_values import (
@@ -344,16 +345,6 @@ class RunSettings(Section):
         text = walltime if isinstance(walltime, str) else str(walltime)
         parse_walltime_s(text)
         return text
-
-
-class ComparisonConfig(Section):
-    """Many runs beside each other. Nothing here changes what one run finds."""
-
-    experiments: int = Field(
-        default=5,
-        gt=0,
-        description="pairs of searches, each pair from starting populations of its own",
-    )
 
 
 class RunConfig(Section):

@@ -17,7 +17,6 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from mpinas.config import (
-    ComparisonConfig,
     ProblemConfig,
     RunConfig,
     RunSettings,
@@ -25,6 +24,7 @@ from mpinas.config import (
     TrialConfig,
     TunerConfig,
 )
+from mpinas.config_comparison import ComparisonConfig
 from mpinas.config_faults import KeyFault, describe_errors, dotted, names_value_of
 from mpinas.config_values import SearchableLayer
 from mpinas.config_yaml import MOST_DEPTH, NotYaml, dump_yaml, parse_value, parse_yaml

@@ -1,6 +1,7 @@
 """What ``show`` follows: the status file, the signs of life, and a log line per event.
 
-That the status cannot be written ends no job: the journals are what counts.
+Where searches share a farm, each has a monitor of its own. That the status cannot be written ends
+no job: the journals are what counts.
 """
 
 from __future__ import annotations
@@ -28,18 +29,27 @@ WRITE_EVERY_S = 1.0
 
 
 class Monitor:
-    """Keeps the account of a job and writes it down, at most once a second.
+    """Keeps the account of a job and writes it down, at most once a second, and more seldom while
+    no trial runs.
 
     Args:
         directory: of the run; times of earlier jobs are read from its status file.
         workers: how many there are.
+        generation: which this job goes on with, counted from 0.
     """
 
-    def __init__(self, directory: RunDirectory, owner: Owner, *, workers: int) -> None:
+    def __init__(
+        self, directory: RunDirectory, owner: Owner, *, workers: int, generation: int = 0
+    ) -> None:
         self._directory = directory
         self._owner = owner
         self._workers = workers
         self._before = load_status(directory) or Status()
+        self._search_s = {
+            told: seconds
+            for told, seconds in self._before.search_s.items()
+            if told < generation  # the rest is done again
+        }
         self._began_s = time.monotonic()
         self._first_dispatch_s: float | None = None
         self._last_result_s = self._began_s
@@ -53,6 +63,10 @@ class Monitor:
         """A trial has gone out."""
         if self._first_dispatch_s is None:
             self._first_dispatch_s = time.monotonic()
+
+    def searched(self, generation: int, cpu_s: float) -> None:
+        """The search has worked for a generation itself, for that many processor seconds."""
+        self._search_s[generation] = self._search_s.get(generation, 0.0) + cpu_s
 
     def take(self, event: Event) -> None:
         """Notes and logs an event; looks first whether the directory is still this job's.
@@ -92,7 +106,8 @@ class Monitor:
         """
         self._beat_if_due()
         time_s = time.monotonic()
-        if not now and time_s - self._written_s < WRITE_EVERY_S:
+        every_s = WRITE_EVERY_S if self._running else self._owner.heartbeat_s
+        if not now and time_s - self._written_s < every_s:
             return
         self._written_s = time_s
         try:
@@ -118,6 +133,7 @@ class Monitor:
             wall_time_s=before.wall_time_s + time_s - self._began_s,
             worker_time_s=before.worker_time_s + on_duty_s * self._workers,
             busy_time_s=before.busy_time_s + self._busy_s,
+            search_s=dict(self._search_s),
             updated_at=time.time(),
             running=tuple(self._running.values()),
         )

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -223,6 +223,7 @@ class Status:
         wall_time_s: summed over all jobs of the run.
         worker_time_s: workers x wall time between first dispatch and last result, likewise.
         busy_time_s: of these, the seconds in which a trial was running.
+        search_s: processor seconds of the search itself, by generation: proposing, telling, saving.
         updated_at: seconds since the epoch.
     """
 
@@ -230,6 +231,7 @@ class Status:
     wall_time_s: float = 0.0
     worker_time_s: float = 0.0
     busy_time_s: float = 0.0
+    search_s: Mapping[int, float] = field(default_factory=dict)
     updated_at: float = 0.0
     running: tuple[RunningTrial, ...] = field(default=())
 

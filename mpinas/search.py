@@ -106,10 +106,18 @@ class Search:
         """Ids of the trials that are out."""
         return tuple(self._running)
 
+    @property
+    def begun(self) -> int:
+        """How many trials are over or out: how far the search is beside its neighbours."""
+        before = self.generation * self._setting.config.tuner.individuals
+        return before + len(self._results) + len(self._running)
+
     def next_specs(
         self,
         wanted: int,
         fits: Callable[[TrialSpec], bool] = lambda spec: True,
+        *,
+        free: int | None = None,
     ) -> list[TrialSpec]:
         """Up to ``wanted`` trials to be started now, those predicted to take longest first.
 
@@ -118,11 +126,12 @@ class Search:
 
         Args:
             fits: whether a trial may still be started (the clock); one that may not stays waiting.
+            free: how many workers have no trial, where that is more than is wanted.
         """
         while not self.done and self._expected == 0:
             self._begin_generation()
             self._end_generation_if_told()
-        chosen = list(islice(filter(fits, self._startable(wanted)), wanted))
+        chosen = list(islice(filter(fits, self._startable(free or wanted)), wanted))
         for spec in chosen:
             self._waiting.remove(spec)
             self._running[spec.trial_id] = spec

@@ -1,14 +1,15 @@
 """One job's part of a run: claim the directory, resume, drive the search, say how it ended.
 
-This is what ``python -m mpinas run`` calls in the searching process.
+This is what ``python -m mpinas run`` calls in the searching process. A comparison opens many runs
+beside each other in the same way (``experiment.py``).
 """
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from mpinas.clock import Clock
@@ -27,8 +28,9 @@ from mpinas.opening import (
     search_setting,
 )
 from mpinas.ownership import claim, release, watch_owner
-from mpinas.pump import Pump
+from mpinas.pump import Lane, Pump
 from mpinas.run_directory import RunDirectory
+from mpinas.run_log import acting, logging_to
 from mpinas.search import Search
 from mpinas.signals import StopRequest
 from mpinas.starting import load_start
@@ -36,20 +38,42 @@ from mpinas.starting import load_start
 logger = logging.getLogger(__name__)
 
 
-def run_search(
-    config: RunConfig,
-    options: RunOptions,
-    executor: Executor,
-    stopping: StopRequest,
-    clock: Clock,
-) -> bool:
-    """Starts a run or goes on with it, until it is done or has to stop.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a run stands, and as what.
 
-    Args:
-        executor: with its workers ready; it is closed already where the search was stopped in
+    Attributes:
+        fresh: set an old run there aside.
+        start_from: checkpoint ``start.h5`` of another run, whose populations are taken.
+        name: of the run among those that share the farm; empty for one that is alone.
+        turn: runs of a lower one are served first.
+    """
+
+    path: Path
+    fresh: bool = False
+    start_from: Path | None = None
+    name: str = ""
+    turn: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """What this job has, whichever runs it works for.
+
+    Attributes:
+        executor: with its workers ready; it is closed already where searches were stopped in
             order, and else stays the caller's to close.
         stopping: what signals asked for, see ``signals.stop_signals``.
         clock: of this job.
+    """
+
+    executor: Executor
+    stopping: StopRequest
+    clock: Clock
+
+
+def run_search(config: RunConfig, options: RunOptions, job: Job) -> bool:
+    """Starts a run or goes on with it, until it is done or has to stop.
 
     Returns:
         True when the search is done, False when it was stopped and can go on later.
@@ -59,47 +83,50 @@ def run_search(
         NoWorkerLeft: nobody is left to run a trial.
         DiskFault: the disk takes nothing more.
     """
-    path = run_path(config, options)
-    with _telling_of_the_disk(path):
-        return _run_in(path, config, options, executor, stopping, clock)
+    place = Place(
+        path=run_path(config, options), fresh=options.fresh, start_from=options.start_from
+    )
+    with telling_of_the_disk(place.path), open_lane(config, place, job) as lane:
+        return lane is not None and drive([lane], job, config.run.grace_s)
 
 
-def _run_in(
-    path: Path,
-    config: RunConfig,
-    options: RunOptions,
-    executor: Executor,
-    stopping: StopRequest,
-    clock: Clock,
-) -> bool:
-    check_directory(config, path, fresh=options.fresh)
-    dead = watch_owner(RunDirectory(path), stopping)
-    if stopping():
-        return False
+@contextmanager
+def open_lane(config: RunConfig, place: Place, job: Job) -> Iterator[Lane | None]:
+    """A run that is this job's meanwhile, ready to go on; None where the job is to stop.
+
+    Raises:
+        UserMustChange: nothing was started, nothing written.
+        StoppedEarly: while data were prepared or read.
+    """
+    check_directory(config, place.path, fresh=place.fresh)
+    dead = watch_owner(RunDirectory(place.path), job.stopping)
+    if job.stopping():
+        yield None
+        return
     start_state = None
-    if options.start_from is not None:
-        begun = None if options.fresh else RunDirectory(path)
-        start_state = load_start(config, options.start_from, begun)
-    directory = open_directory(config, path, fresh=options.fresh)
+    if place.start_from is not None:
+        begun = None if place.fresh else RunDirectory(place.path)
+        start_state = load_start(config, place.start_from, begun)
+    with job.stopping.at_once(job.clock.left_s()):
+        directory = open_directory(config, place.path, fresh=place.fresh)
     owner = claim(directory, config.run.heartbeat_s, dead=dead)
     try:
-        with _logging_to(directory.log):
-            renew_config(config, directory)
-            mend_directory(directory)
-            search = Search(search_setting(config, directory), directory, start_state)
-            logger.info("going on from %s", _newest(directory, search.generation))
+        with logging_to(directory.log, place.name):
+            with acting(place.name):
+                renew_config(config, directory)
+                mend_directory(directory)
+                search = Search(search_setting(config, directory), directory, start_state)
+                logger.info("going on from %s", _newest(directory, search.generation))
+            monitor = Monitor(
+                directory, owner, workers=job.executor.workers(), generation=search.generation
+            )
+            clock = job.clock.another()
             if clock.deadline_s is not None:
                 clock.learn_from(search.past())
-            monitor = Monitor(directory, owner, workers=executor.workers())
-            pump = Pump(
-                search=search,
-                executor=executor,
-                clock=clock,
-                monitor=monitor,
-                stopping=stopping,
-                grace_s=config.run.grace_s,
+            lane = Lane(
+                search=search, monitor=monitor, clock=clock, name=place.name, turn=place.turn
             )
-            return _drive(pump, search, monitor)
+            yield lane
     finally:
         release(directory, owner)
 
@@ -109,19 +136,25 @@ def _newest(directory: RunDirectory, generation: int) -> Path:
     return directory.checkpoint(generation - 1) if generation else directory.start
 
 
-def _drive(pump: Pump, search: Search, monitor: Monitor) -> bool:
+def drive(lanes: Sequence[Lane], job: Job, grace_s: float) -> bool:
     """Pumps to the end; however that comes, the account of the job is written down."""
-    monitor.write(now=True)
+    pump = Pump(lanes=lanes, executor=job.executor, stopping=job.stopping, grace_s=grace_s)
+    for lane in lanes:
+        lane.monitor.write(now=True)
     try:
-        done = search.done or pump.run()
-        logger.info("%s at generation %d", "done" if done else "stopped", search.generation)
+        done = pump.run()
+        for lane in lanes:
+            with acting(lane.name):
+                word = "done" if lane.search.done else "stopped"
+                logger.info("%s at generation %d", word, lane.search.generation)
         return done
     finally:
-        monitor.write(now=True)
+        for lane in lanes:
+            lane.monitor.write(now=True)
 
 
 @contextmanager
-def _telling_of_the_disk(path: Path) -> Iterator[None]:
+def telling_of_the_disk(path: Path) -> Iterator[None]:
     """One line for a disk that takes nothing more, whatever was being written."""
     try:
         yield
@@ -135,31 +168,3 @@ def _telling_of_the_disk(path: Path) -> Iterator[None]:
             cure="Mend the disk or make space; the same command goes on",
         )
         raise DiskFault(line) from error
-
-
-class _RunLog(logging.FileHandler):
-    """The log of a run; that its disk is full is told elsewhere and must not end anything."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Drops the line."""
-
-    def close(self) -> None:
-        """Closes the file, whatever of it could not be written."""
-        with suppress(OSError):
-            super().close()
-
-
-@contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    """Adds the run's log file, UTC times, for all of the package."""
-    handler = _RunLog(path)
-    formatter = logging.Formatter("%(asctime)sZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    package = logging.getLogger("mpinas")
-    package.addHandler(handler)
-    try:
-        yield
-    finally:
-        package.removeHandler(handler)
-        handler.close()

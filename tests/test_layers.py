@@ -22,7 +22,7 @@ PACKAGE = Path(mpinas.__file__).parent
 ROWS: tuple[tuple[str, ...], ...] = (
     ("errors", "files", "signals", "environment"),
     ("config_values", "records"),
-    ("config_fake", "config_shrink"),
+    ("config_comparison", "config_fake", "config_shrink"),
     ("config",),
     ("config_faults", "config_yaml"),
     ("config_file", "streams", "clock"),
@@ -41,7 +41,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("ownership", "results"),
     ("weights",),
     ("checkpoint",),
-    ("monitor", "mending", "stored_config"),
+    ("mending", "monitor", "run_log", "stored_config"),
     ("search",),
     ("pump",),
     ("opening",),

@@ -110,7 +110,7 @@ def _export(
             run = plan.config.run
             settings = replace(worker_settings(plan.config.trial, run), runner=FINAL)
             wanted = run.model_copy(update={"workers": min(run.workers, models)})
-            return open_executor(settings, wanted)
+            return open_executor(settings, wanted, lambda: stopping() or clock.over())
 
         outcome = run_export(plan, opened, stopping, clock)
         with suppress(OSError):  # the models are there, whatever becomes of what is printed

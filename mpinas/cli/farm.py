@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from mpinas.cli.common import EXIT_DONE, exit_code, guarded
+from mpinas.cli.common import EXIT_DONE, EXIT_STOPPED, exit_code, guarded
 from mpinas.config import RunSettings
 from mpinas.dispatch import ending, launch, mpi
 from mpinas.dispatch.base import Executor
@@ -19,11 +19,15 @@ from mpinas.dispatch.local import LocalExecutor
 from mpinas.dispatch.mpi import MpiExecutor
 from mpinas.dispatch.servant import ignore_signals, serve
 from mpinas.dispatch.settings import WorkerSettings
+from mpinas.run_log import OfRun
 from mpinas.signals import let_signals_in
 
 DISMISSAL_GRACE_S = 10.0
+QUICK_DISMISSAL_S = 1.0
+"""Where the job was asked to end: who has not said hello by then will not say farewell either."""
 
-OpenExecutor = Callable[[WorkerSettings, RunSettings], Executor]
+OpenExecutor = Callable[[WorkerSettings, RunSettings, Callable[[], bool]], Executor]
+"""Its last argument tells whether the job was asked to end, for those that have to wait."""
 
 
 def with_run_options(overrides: Sequence[str], **options: Any) -> tuple[str, ...]:
@@ -52,7 +56,9 @@ def run_on_farm(
     sys.exit(exit_code(lambda: command(_open_local)))
 
 
-def _open_local(settings: WorkerSettings, run: RunSettings) -> Executor:
+def _open_local(
+    settings: WorkerSettings, run: RunSettings, asked_to_end: Callable[[], bool]
+) -> Executor:
     return LocalExecutor(settings, run.workers)
 
 
@@ -66,20 +72,24 @@ def _join_and(command: Callable[[OpenExecutor], int]) -> NoReturn:
         ending.leave_as_worker(world, EXIT_DONE)
     opened: list[MpiExecutor] = []
 
-    def open_executor(settings: WorkerSettings, run: RunSettings) -> Executor:
+    def open_executor(
+        settings: WorkerSettings, run: RunSettings, asked_to_end: Callable[[], bool]
+    ) -> Executor:
         ending.check_tolerance(world, run.fault_tolerance)
-        opened.append(MpiExecutor(world, settings))
+        opened.append(MpiExecutor(world, settings, asked_to_end))
         return opened[0]
 
     code = exit_code(lambda: command(open_executor))
-    unanswered = opened[0].unanswered if opened else ending.dismiss(world, DISMISSAL_GRACE_S)
+    grace_s = QUICK_DISMISSAL_S if code == EXIT_STOPPED else DISMISSAL_GRACE_S
+    unanswered = opened[0].unanswered if opened else ending.dismiss(world, grace_s)
     ending.leave(world, unanswered, code)
 
 
 def log_to_standard_error() -> None:
     """Plain lines, a line per event, as a job's log keeps them."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(logging.Formatter("%(asctime)s %(run)s%(message)s", "%H:%M:%S"))
+    handler.addFilter(OfRun())
     package = logging.getLogger("mpinas")
     package.setLevel(logging.INFO)
     package.addHandler(handler)

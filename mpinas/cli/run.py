@@ -19,7 +19,7 @@ from mpinas.dispatch.settings import worker_settings
 from mpinas.dry_run import DryRun, dry_run
 from mpinas.opening import RunOptions, read_config, run_path
 from mpinas.report.tables import duration
-from mpinas.session import run_search
+from mpinas.session import Job, run_search
 from mpinas.signals import let_signals_in, stop_signals
 from mpinas.walltime import job_clock
 
@@ -78,9 +78,14 @@ def _search_here(options: RunOptions, began_s: float, open_executor: OpenExecuto
     with stop_signals() as stopping:
         config = read_config(options)
         clock = job_clock(config.run, os.environ, began_s=began_s)
-        executor = open_executor(worker_settings(config.trial, config.run), config.run)
+        executor = open_executor(
+            worker_settings(config.trial, config.run),
+            config.run,
+            lambda: stopping() or clock.over(),
+        )
         try:
-            done = run_search(config, options, executor, stopping, clock)
+            job = Job(executor=executor, stopping=stopping, clock=clock)
+            done = run_search(config, options, job)
         finally:
             executor.close()
         path = run_path(config, options)
@@ -93,7 +98,9 @@ def _search_here(options: RunOptions, began_s: float, open_executor: OpenExecuto
 def _dry_run(options: RunOptions, open_executor: OpenExecutor) -> int:
     let_signals_in()
     config = read_config(options)
-    executor = open_executor(worker_settings(config.trial, config.run), config.run)
+    executor = open_executor(
+        worker_settings(config.trial, config.run), config.run, lambda: False
+    )
     try:
         _print_dry_run(dry_run(config, options, executor))
     finally:

@@ -387,7 +387,9 @@ def test_the_command_tells_its_end_by_its_exit_code(
 ) -> None:
     trainer = Trainer(Failure.CRASH)
 
-    def opened(settings: object, run_settings: RunSettings) -> InlineExecutor:
+    def opened(
+        settings: object, run_settings: RunSettings, asked_to_end: object
+    ) -> InlineExecutor:
         return InlineExecutor(trainer, workers=run_settings.workers)
 
     monkeypatch.setattr("mpinas.cli.farm._open_local", opened)

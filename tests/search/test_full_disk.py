@@ -24,7 +24,7 @@ from mpinas.journal import read_results
 from mpinas.opening import RunOptions
 from mpinas.records import Failure, TrialResult, TrialSpec, TrialStatus
 from mpinas.run_directory import RunDirectory
-from mpinas.session import run_search
+from mpinas.session import Job, run_search
 from mpinas.signals import StopRequest
 
 PAGE_BYTES = 4096
@@ -213,9 +213,11 @@ def test_weights_that_the_disk_does_not_take_fail_no_trial(tmp_path: Path) -> No
         run_search(
             config_of(tmp_path, *options),
             RunOptions(config=tmp_path / "search.yaml", out=directory.path),
-            InlineExecutor(run_trial),
-            StopRequest(),
-            Clock(deadline_s=None, reserve_s=0.0, now_s=time.monotonic),
+            Job(
+                executor=InlineExecutor(run_trial),
+                stopping=StopRequest(),
+                clock=Clock(deadline_s=None, reserve_s=0.0, now_s=time.monotonic),
+            ),
         )
     assert "\n" not in str(caught.value)
     assert len(ran) == 3

@@ -22,7 +22,7 @@ from mpinas.dispatch.inline import InlineExecutor
 from mpinas.errors import MpinasError
 from mpinas.opening import RunOptions
 from mpinas.run_directory import RunDirectory
-from mpinas.session import run_search
+from mpinas.session import Job, run_search
 from mpinas.signals import StopRequest
 
 ROUNDS, SAMPLE = 200, 25
@@ -116,9 +116,11 @@ def go_on(directory: RunDirectory, config: Path) -> None:
     run_search(
         config_of(config.parent),
         RunOptions(config=config, out=directory.path),
-        InlineExecutor(lambda spec, report: fake_result(spec)),
-        StopRequest(),
-        Clock(deadline_s=None, reserve_s=0.0, now_s=lambda: 0.0),
+        Job(
+            executor=InlineExecutor(lambda spec, report: fake_result(spec)),
+            stopping=StopRequest(),
+            clock=Clock(deadline_s=None, reserve_s=0.0, now_s=lambda: 0.0),
+        ),
     )
 
 

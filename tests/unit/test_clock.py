@@ -107,7 +107,10 @@ def test_a_trial_that_only_comes_too_late_is_no_matter(caplog):
     one = Clock(deadline_s=100.0, reserve_s=10.0, now_s=lambda: now_s[0])
     one.learn_from([Seen(1.0, 60.0)])
     now_s[0] = 50.0
+    other = one.another()
+    other.learn_from([Seen(1.0, 60.0)])
     assert not one.fits(spec(1.0))
+    assert not other.fits(spec(1.0))
     assert caplog.messages == []
 
 
