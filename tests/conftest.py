@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-_MARKS_OF_FOLDERS = {"mpi": "mpi", "keras": "keras", "slurm": "slurm", "soak": "soak"}
+_MARKS_OF_FOLDERS = {name: name for name in ("browser", "keras", "mpi", "slurm", "soak")}
 
 
 def pytest_configure() -> None:
@@ -29,6 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addoption(
         "--require-slurm", action="store_true", help="tests on a real Slurm fail rather than skip"
+    )
+    parser.addoption(
+        "--require-browser", action="store_true", help="tests in a browser fail rather than skip"
     )
     parser.addoption(
         "--update-golden", action="store_true", help="write the committed files that tests compare"

