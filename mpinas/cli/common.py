@@ -11,12 +11,18 @@ from typing import Any
 import click
 
 from mpinas.errors import MpinasError, UserMustChange
-from mpinas.signals import STOP_SIGNALS, let_signals_in
+from mpinas.signals import (
+    STOP_SIGNALS,
+    STOPPED_CODE,
+    STOPPED_WORDS,
+    StoppedEarly,
+    let_signals_in,
+)
 
 EXIT_DONE = 0
 EXIT_FAILED = 1
 EXIT_USER_MUST_CHANGE = 2
-EXIT_STOPPED = 75
+EXIT_STOPPED = STOPPED_CODE
 EXIT_INTERRUPTED = 130
 
 
@@ -39,11 +45,14 @@ def exit_code(function: Callable[[], int]) -> int:
     except (MpinasError, OSError) as error:
         _complain(error)
         return EXIT_FAILED
+    except StoppedEarly as reason:
+        _complain(f"{reason}: {STOPPED_WORDS}")
+        return EXIT_STOPPED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
 
 
-def _complain(error: Exception) -> None:
+def _complain(error: Exception | str) -> None:
     with suppress(OSError):
         click.echo(str(error), err=True)
 

@@ -117,11 +117,14 @@ def say_stop(post: PostOffice, ranks: Iterable[int], limit_s: float) -> dict[int
 def dismiss(world: World, grace_s: float) -> tuple[int, ...]:
     """Sends all workers home where no executor was made; for rank 0.
 
+    Args:
+        grace_s: how long their answers are waited for.
+
     Returns:
         Ranks that did not answer in time.
     """
     post = world.post_office()
-    return missing(world, post, say_stop(post, world.workers, max(grace_s, SHORTEST_GRACE_S)))
+    return missing(world, post, say_stop(post, world.workers, grace_s))
 
 
 def missing(world: World, post: PostOffice, farewells: Iterable[int]) -> tuple[int, ...]:

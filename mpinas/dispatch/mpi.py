@@ -8,12 +8,16 @@ collective after the start. No MPI process forks or imports TensorFlow.
 from __future__ import annotations
 
 import array
+import ctypes
 import faulthandler
 import logging
+import os
+import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from mpinas.dispatch.ending import (
@@ -24,7 +28,7 @@ from mpinas.dispatch.ending import (
     tolerates_losses,
     vanish,
 )
-from mpinas.dispatch.launch import check_family, check_world, library_name
+from mpinas.dispatch.launch import check_family, check_world, launcher_rank, library_name
 from mpinas.dispatch.placement import place_all, processor_warnings
 from mpinas.dispatch.post import (
     LONGEST_SLEEP_S,
@@ -52,6 +56,7 @@ from mpinas.records import (
     from_json,
     to_json,
 )
+from mpinas.signals import STOPPED_WORDS, StoppedEarly, leaving_what_hangs
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +64,8 @@ SLEEP_PER_SWEEP = 10.0
 HELLO_LIMIT_S = 300.0
 INIT_LIMIT_S = 300.0
 """For MPI_Init where a rank may die before it: the others would wait for it for ever."""
+STUCK_LIMIT_S = 5.0
+"""For MPI_Init after a signal; where all ranks come up meanwhile, the job ends in order."""
 QUICK_FAREWELL_S = 0.5
 """For farewells where the grace time is over; who has said none by then is aborted."""
 
@@ -106,7 +113,8 @@ def join(environment: Mapping[str, str], *, insist: bool = True) -> World:
     if tolerant:
         faulthandler.dump_traceback_later(INIT_LIMIT_S, exit=True)
     if not MPI.Is_initialized():
-        MPI.Init_thread(MPI.THREAD_FUNNELED)
+        with leaving_what_hangs(STUCK_LIMIT_S, partial(_say_stuck, environment)):
+            _initialise(MPI)
     world = MPI.COMM_WORLD
     if insist:
         check_world(environment, world.size, library_name(version))
@@ -114,6 +122,28 @@ def join(environment: Mapping[str, str], *, insist: bool = True) -> World:
     if tolerant:
         faulthandler.cancel_dump_traceback_later()
     return place
+
+
+def _initialise(mpi: Any) -> None:
+    """MPI_Init_thread, called past mpi4py, which keeps Python's lock: no thread could run, and
+    nothing could end this process, while it waits for a rank that does not come.
+
+    Errors become exceptions, as mpi4py has it.
+    """
+    library = ctypes.CDLL(mpi.__file__)
+    provided = ctypes.c_int()
+    code = library.MPI_Init_thread(None, None, mpi.THREAD_FUNNELED, ctypes.byref(provided))
+    if code != mpi.SUCCESS:
+        raise mpi.Exception(code)
+    for communicator in (mpi.COMM_WORLD, mpi.COMM_SELF):
+        communicator.Set_errhandler(mpi.ERRORS_RETURN)
+
+
+def _say_stuck(environment: Mapping[str, str], cause: str) -> None:
+    """One line for the job, although no rank knows yet which one it is to MPI."""
+    if launcher_rank(environment) == 0:
+        line = f"{cause}, and not all ranks had come up: {STOPPED_WORDS}\n"
+        os.write(sys.stderr.fileno(), line.encode())
 
 
 def _place(mpi: Any, *, fault_tolerant: bool) -> World:
@@ -161,6 +191,7 @@ class MpiExecutor:
     Args:
         world: from :func:`join`.
         settings: how workers run trials.
+        asked_to_end: whether to wait no longer for workers that say nothing.
 
     Attributes:
         farewells: last words of the workers by rank, after :meth:`close`.
@@ -170,9 +201,15 @@ class MpiExecutor:
         LaunchFault: there is no worker, or not enough devices; call ``ending.dismiss`` then.
         MpinasError: a worker does not say hello.
         NoWorkerLeft: all have died meanwhile.
+        StoppedEarly: the job was asked to end meanwhile; call ``ending.dismiss`` then.
     """
 
-    def __init__(self, world: World, settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        world: World,
+        settings: WorkerSettings,
+        asked_to_end: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.farewells: dict[int, Farewell] = {}
         self.unanswered: tuple[int, ...] = ()
         self._world = world
@@ -182,6 +219,7 @@ class MpiExecutor:
         self._members: dict[int, _Member] = {}
         self._standing = Standing()
         self._closed = False
+        self._asked_to_end = asked_to_end
         self._set_up(settings)
 
     def workers(self) -> int:
@@ -223,8 +261,7 @@ class MpiExecutor:
         if self._closed:
             return
         self._closed = True
-        limit_s = max(self._grace_s, SHORTEST_GRACE_S) if grace_s is None else grace_s
-        limit_s = max(limit_s, QUICK_FAREWELL_S)
+        limit_s = max(self._patience_s() if grace_s is None else grace_s, QUICK_FAREWELL_S)
         self.farewells = say_stop(self._post, self._world.workers, limit_s)
         self.unanswered = missing(self._world, self._post, self.farewells)
         if self._world.fault_tolerant:
@@ -233,6 +270,12 @@ class MpiExecutor:
             self.unanswered = kill_deaf(deaf)
         self._members.clear()
         self._events.clear()
+
+    def _patience_s(self) -> float:
+        """For farewells. Where the job was asked to end, workers without a trial get no grace."""
+        idle = all(member.trial_id is None for member in self._members.values())
+        hurried = idle and self._asked_to_end()
+        return SHORTEST_GRACE_S if hurried else max(self._grace_s, SHORTEST_GRACE_S)
 
     def process_ids(self) -> dict[int, int]:
         """Of the workers' MPI processes, by rank."""
@@ -263,6 +306,8 @@ class MpiExecutor:
         hellos: dict[int, Hello] = {}
         deadline = time.monotonic() + HELLO_LIMIT_S
         while silent := self._silent(hellos):
+            if self._asked_to_end():
+                raise StoppedEarly(f"ranks {silent} had not said yet that they are there")
             for rank in silent:
                 message = self._post.receive(rank)
                 if message is not None:

@@ -25,6 +25,7 @@ from mpinas.files import USER_BLOCK_BYTES, fsync_directory, user_block
 from mpinas.problems.error_keeping_file import ErrorKeepingFile
 from mpinas.problems.images import ARRAY_NAMES, ImageData, Images, Labels
 from mpinas.problems.splits import Indices, part_sizes, split
+from mpinas.signals import held
 
 FORMAT = "mpinas prepared problem"
 _TITLE = f"{FORMAT}\n".encode()
@@ -124,7 +125,8 @@ def _write(data: ImageData, file: pathlib.Path) -> None:
     with file.open("w+b", buffering=0) as raw:
         target = ErrorKeepingFile(raw)
         try:
-            _write_hdf5(data, target)
+            with held():  # HDF5 calls the file's methods and bears no exception of theirs
+                _write_hdf5(data, target)
         finally:
             target.raise_error()
         block = user_block(FORMAT, _file_digest(raw))

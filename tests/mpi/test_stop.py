@@ -10,8 +10,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import mpi_launcher
 import psutil
@@ -169,6 +170,126 @@ def test_a_worker_that_hangs_is_not_waited_for_beyond_the_grace_time(tmp_path: P
     assert job.returncode == 75, output + errors
     _, alive = psutil.wait_procs([psutil.Process(p) for p in family if psutil.pid_exists(p)], 20)
     assert alive == []
+
+
+MUTE_WORKER = str(mpi_launcher.TESTS / "mpi" / "mute_worker_program.py")
+SLOW_DATA = """
+import pathlib, time
+import numpy as np
+
+def load():
+    here = pathlib.Path(__file__).parent
+    (here / "reading").touch()
+    while not (here / "go").exists():
+        time.sleep(0.05)
+    images = np.arange(40 * 64, dtype="uint8").reshape(40, 8, 8, 1)
+    labels = np.arange(40) % 4
+    return (images, labels), (images, labels)
+"""
+
+
+def wait_for_file(file: Path, job: subprocess.Popen[str], limit_s: float = 120.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not file.exists():
+        assert job.poll() is None, "the job ended before"
+        assert time.monotonic() < deadline, f"nobody made {file.name}"
+        time.sleep(0.05)
+
+
+def check_end_before_a_trial(job: subprocess.Popen[str], out: Path, code: int = 75) -> str:
+    """Long before the function of the user, or the limit for first words, would let it."""
+    try:
+        output, errors = job.communicate(timeout=60)
+    finally:
+        mpi_launcher.stop(job)
+    assert job.returncode == code, output + errors
+    assert "Traceback" not in errors
+    assert "stopped before a trial was begun; the same command goes on" in errors
+    assert not out.exists()
+    assert not list(out.parent.glob(".*")), "nothing half made is left"
+    return errors
+
+
+@pytest.mark.parametrize("ranks", [0, 3])
+@pytest.mark.parametrize("by_the_clock", [False, True])
+def test_data_that_are_being_prepared_hold_nobody(
+    tmp_path: Path, ranks: int, by_the_clock: bool
+) -> None:
+    config, out, script = config_file(tmp_path), tmp_path / "run", tmp_path / "slow_data.py"
+    script.write_text(SLOW_DATA)
+    data = ("--set", f"problem={{name: python, path: '{script}:load'}}")
+    limit = ("--walltime", "00:00:20", "--set", "run.grace_s=1") if by_the_clock else ()
+    job = start(config, out, ranks, *data, *limit, "--set", "trial.batch_size=8")
+    wait_for_file(tmp_path / "reading", job)
+    if not by_the_clock:
+        job.send_signal(signal.SIGUSR1)
+    errors = check_end_before_a_trial(job, out)
+    assert ("the walltime is near" if by_the_clock else "SIGUSR1") in errors
+    (tmp_path / "go").touch()
+    again = start(config, out, 0, *data, "--set", "trial.batch_size=8")
+    output, errors = again.communicate(timeout=120)
+    mpi_launcher.stop(again)
+    assert again.returncode == 0, output + errors
+
+
+def silent_job(
+    moment: str, tmp_path: Path, *options: str, launcher_options: Sequence[str] = ()
+) -> subprocess.Popen[str]:
+    """A job of which rank 2 has fallen silent, on its way to a run directory ``run``."""
+    marker, out = tmp_path / "mute", tmp_path / "run"
+    marker.unlink(missing_ok=True)
+    search = ["run", str(config_file(tmp_path)), "--out", str(out), *options]
+    program = [MUTE_WORKER, moment, str(marker), *search]
+    job = mpi_launcher.start(3, program, launcher_options=launcher_options)
+    wait_for_file(marker, job)
+    return job
+
+
+def stopped_silent_job(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
+    """The same, after a signal, once more where the launcher itself crashed."""
+    for _ in range(1 + mpi_launcher.LAUNCHER_CRASHES_FORGIVEN):
+        job = silent_job(*arguments, **options)
+        job.send_signal(signal.SIGUSR1)
+        if job.wait(timeout=60) != -signal.SIGSEGV:
+            break
+        mpi_launcher.stop(job)
+    return job
+
+
+def test_a_rank_that_does_not_come_to_mpi_holds_nobody(tmp_path: Path) -> None:
+    """MPICH's launcher kills the rank that stays, and ends with the number of that signal."""
+    job = stopped_silent_job("before_mpi", tmp_path)
+    code = 75 if mpi_launcher.is_open_mpi() else signal.SIGKILL
+    errors = check_end_before_a_trial(job, tmp_path / "run", code)
+    assert errors.count("SIGUSR1, and not all ranks had come up: stopped before a trial") == 1
+
+
+def test_workers_that_do_not_say_hello_hold_nobody(tmp_path: Path) -> None:
+    job = stopped_silent_job("before_hello", tmp_path)
+    assert "ranks [2] had not said yet" in check_end_before_a_trial(job, tmp_path / "run")
+
+
+def test_workers_that_do_not_say_hello_before_the_walltime_hold_nobody(tmp_path: Path) -> None:
+    for _ in range(1 + mpi_launcher.LAUNCHER_CRASHES_FORGIVEN):
+        job = silent_job(
+            "before_hello", tmp_path, "--walltime", "00:00:20", "--set", "run.grace_s=1"
+        )
+        if job.wait(timeout=60) != -signal.SIGSEGV:
+            break
+        mpi_launcher.stop(job)
+    assert "ranks [2] had not said yet" in check_end_before_a_trial(job, tmp_path / "run")
+
+
+def test_a_worker_that_hangs_while_data_are_prepared_gets_no_grace(tmp_path: Path) -> None:
+    script = tmp_path / "slow_data.py"
+    script.write_text(SLOW_DATA)
+    data = ("--set", f"problem={{name: python, path: '{script}:load'}}")
+    options = (*data, "--set", "trial.batch_size=8", "--set", "run.grace_s=300")
+    job = silent_job("after_hello", tmp_path, *options)
+    wait_for_file(tmp_path / "reading", job)
+    job.send_signal(signal.SIGUSR1)
+    job.wait(timeout=60)
+    assert "SIGUSR1" in check_end_before_a_trial(job, tmp_path / "run")
 
 
 def asking(program: str, answer: str, folder: Path) -> dict[str, str]:
