@@ -19,6 +19,7 @@ from pathlib import Path
 from mpinas.errors import RunDirectoryFault, fault
 from mpinas.files import fsync_directory
 from mpinas.records import from_json, to_json
+from mpinas.signals import held
 from mpinas.trial.processes import is_alive
 
 
@@ -141,9 +142,10 @@ def create_run_directory(
     try:
         _make_folders(building)
         fill(RunDirectory(building))
-        if aside is not None:
-            path.rename(aside)
-        _move_up(building, path) if in_place else building.rename(path)
+        with held():  # half of this would be neither the old run nor the new one
+            if aside is not None:
+                path.rename(aside)
+            _move_up(building, path) if in_place else building.rename(path)
     except OSError as error:
         shutil.rmtree(building, ignore_errors=True)
         raise RunDirectoryFault(_cannot_be_made(path, error)) from error

@@ -15,8 +15,8 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 LAUNCHER_CRASHES_FORGIVEN = 2
 """``mpiexec`` of Open MPI 5.0.11 itself, no rank, died of a segmentation fault in 2 of 26 and in 2
-of 60 jobs that ended by MPI_Abort; then neither its exit code nor what it passed on says anything of
-ours."""
+of 60 jobs that ended by MPI_Abort; then neither its exit code nor what it passed on says anything
+of ours."""
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 MPIEXEC = SCRIPTS / "mpiexec"
 

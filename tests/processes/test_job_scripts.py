@@ -204,6 +204,41 @@ def test_a_job_of_which_a_rank_was_killed_goes_on_if_it_got_anywhere(
     assert machine.requeued() == ([REQUEUED] if ends_with == 75 else [])
 
 
+@pytest.mark.parametrize("code", [10, 12, 15, 138, 140, 143])
+def test_ranks_that_died_of_a_signal_while_they_started_are_started_again(
+    machine: Machine, code: int
+) -> None:
+    """Slurm signals the ranks itself, and Python ends of one before it runs a line of ours."""
+    job = machine.start(machine.script("slurm"), LASTS=0, CODE=code)
+    assert (end(job)[0], machine.requeued()) == (75, [REQUEUED])
+
+
+@pytest.mark.parametrize("code", [9, 137])
+def test_a_rank_that_was_killed_when_the_job_was_asked_to_end_ends_it_in_order(
+    machine: Machine, code: int
+) -> None:
+    """As MPICH's launcher does with one that has not come to MPI_Init."""
+    job = machine.start(machine.script(**BY_SLURM), CODE=code)
+    machine.wait_for("ready")
+    job.send_signal(signal.SIGUSR1)
+    assert (end(job)[0], machine.requeued()) == (75, [REQUEUED])
+
+
+def test_jobs_that_never_come_to_a_run_directory_are_not_begun_for_ever(machine: Machine) -> None:
+    """As where data take longer to prepare than a job has."""
+
+    def run(**written: object) -> tuple[int, str]:
+        return end(machine.start(machine.script(**BY_SLURM), LASTS=0, CODE=75, **written))
+
+    assert [run()[0] for _ in range(4)] == [75] * 4
+    code, said = run()
+    assert (code, len(machine.requeued())) == (1, 4)
+    assert f"remove {machine.folder / 'out.fruitless_jobs'}" in said
+    assert not (machine.folder / "out").exists(), "it would be taken for something else than a run"
+    assert run(WRITES=machine.folder / "out" / "journal")[0] == 75
+    assert not list(machine.folder.rglob("*fruitless_jobs"))
+
+
 def test_jobs_that_get_nowhere_are_not_begun_for_ever(machine: Machine) -> None:
     """As where no trial fits into the walltime."""
     journal = machine.folder / "out" / "journal"

@@ -2,10 +2,12 @@
 
 import dataclasses
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,7 @@ from mpinas.run_directory import (
     load_status,
     save_status,
 )
+from mpinas.signals import STOP_SIGNALS, StoppedEarly, stop_signals
 
 
 @pytest.fixture
@@ -44,6 +47,28 @@ def test_where_filling_fails_nothing_stays_behind(tmp_path):
         create_run_directory(tmp_path / "deep" / "run", fail)
     assert not (tmp_path / "deep" / "run").exists()
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_a_signal_comes_before_or_after_the_move_to_its_name_never_within(tmp_path, monkeypatch):
+    """Into a folder that is there already files go one by one; half of them would be refused."""
+    (tmp_path / "run").mkdir()
+    usual = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    rename, moved = Path.rename, []
+
+    def interrupted(file, target):
+        if not moved:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            time.sleep(0.05)
+        moved.append(file)
+        return rename(file, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with stop_signals() as request, pytest.raises(StoppedEarly), request.at_once(None):
+        create_run_directory(tmp_path / "run", lambda new: new.config.write_text(""))
+    for number, handler in usual.items():
+        signal.signal(number, handler)
+    assert RunDirectory(tmp_path / "run").exists()
+    assert len(moved) == len(list((tmp_path / "run").iterdir())) == 3
 
 
 def test_a_folder_of_something_else_is_refused_and_kept(tmp_path):

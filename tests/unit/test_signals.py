@@ -233,7 +233,7 @@ def test_an_echo_does_not_hurry_what_is_stuck_and_the_signal_is_still_there_afte
 
 
 def test_what_is_not_stuck_for_long_goes_on():
-    assert end_of_stuck(0.5, 0.1) == ("over, held: \n", 0)
+    assert end_of_stuck(0.5, 0.1) == ("over, held:\n", 0)
 
 
 @pytest.mark.usefixtures("usual_signals")

@@ -75,14 +75,19 @@ if [ $signals -eq 0 ]; then
   [ $signals -eq $passed ] || pass_on # it came before the shell knew whom to tell
   await_launcher
 fi
-case $code in # 137, or 9 from MPICH's mpiexec: a rank was killed, as by the memory limit of its node
-  9 | 137) [ "$(count_results)" -eq "$had" ] || code=75 ;; # and goes on as long as it gets anywhere
+case $code in # of MPICH's mpiexec: the number of a signal, of others: 128 and that number
+  # Ranks that were still starting died of a signal that asks for an end (USR1, USR2, TERM).
+  10 | 12 | 15 | 138 | 140 | 143) code=75 ;;
+  # A rank was killed, as by the memory limit of its node; it goes on as long as it gets anywhere, or
+  # where it was asked to end, which may have been before it had begun.
+  9 | 137) [ "$(count_results)" -eq "$had" ] && [ $signals -eq 0 ] || code=75 ;;
 esac
 # A job that gets nowhere, as where no trial fits into the walltime, is not begun for ever.
 fruitless=$out/fruitless_jobs
+[ -d "$out" ] || fruitless=$out.fruitless_jobs # it never came to a run directory
 if [ "$(count_results)" -gt "$had" ]; then
-  rm -f "$fruitless"
-elif [ "$code" -eq 75 ] && [ -d "$out" ] && date >>"$fruitless" && [ "$(wc -l <"$fruitless")" -ge 5 ]; then
+  rm -f "$out/fruitless_jobs" "$out.fruitless_jobs"
+elif [ "$code" -eq 75 ] && mkdir -p "${out%/*}" && date >>"$fruitless" && [ "$(wc -l <"$fruitless")" -ge 5 ]; then
   echo "Five jobs in a row had no result: give them more walltime, or remove $fruitless." >&2
   code=1
 fi
