@@ -215,7 +215,7 @@ def learning_curves(
     having = {label: one for label, one in named.items() if one.curves.validation_loss}
     if not having:
         return None
-    drawing = canvas(4.4)
+    drawing = canvas(5.2)
     loss, accuracy = drawing.subplots(2, 1, sharex=True)
     for index, (label, result) in enumerate(having.items()):
         look = {
@@ -226,8 +226,8 @@ def learning_curves(
         }
         _curve(loss, result.curves.validation_loss, label, look)
         _curve(accuracy, result.curves.validation_accuracy, label, look)
-    loss.set_ylabel("loss (nats)")
-    accuracy.set_ylabel("accuracy (0 to 1)")
+    loss.set_ylabel("validation loss (nats)")
+    accuracy.set_ylabel(ACCURACY)
     accuracy.set_xlabel("epoch")
     whole_numbers(accuracy.xaxis)
     if len(having) > 1:

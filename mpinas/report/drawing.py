@@ -104,16 +104,34 @@ def whole_numbers(axis: Any) -> None:
 
 def log_scale(axes: Any, values: Sequence[float]) -> None:
     """A logarithmic horizontal axis with plain numbers; at least two of them are named."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
     low, high = min(values), max(values)
     margin = max((high / low) ** 0.05, 1.15)
     axes.set_xscale("log")
     axes.set_xlim(low / margin, high * margin)
-    wide = high / low > 50
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ratio = high / low
+    if ratio < 4:  # on its own a logarithmic locator would name far too many
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+    else:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if ratio > 50 else (1.0, 2.0, 5.0)))
+    plain_numbers(axes.xaxis)
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def plain_numbers(axis: Any) -> None:
+    """Neither offsets nor powers of ten at the ticks of an axis, nor zeros at the end."""
+    from matplotlib.ticker import FuncFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def few_numbers(axis: Any) -> None:
+    """So few ticks that those of small numbers, which are long, have room."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(6))
+    plain_numbers(axis)
 
 
 def bars(

@@ -21,7 +21,7 @@ from mpinas.report.graph_figure import Box, Graph, draw_graphs
 from mpinas.report.page import Figure, Table
 from mpinas.space.layers import LAYERS
 
-MOST_ANCESTORS = 16
+MOST_ANCESTORS = 12
 """Of one genome that are drawn."""
 
 

@@ -9,11 +9,11 @@ from typing import Any
 from mpinas.report.drawing import INK, SOFT, STANDARD_WIDTH_IN, canvas
 from mpinas.report.graph_layout import Edge, Layout, Name, Point, lay_out
 
-BOX_WIDTH, BOX_GAP = 1.6, 0.2
+BOX_WIDTH, BOX_GAP = 1.75, 0.2
 """Inches."""
 LINE_HEIGHT, PADDING, ROW_GAP = 0.17, 0.13, 0.3
 FONT_SIZE = 8.5
-LONGEST_LINE = 22
+LONGEST_LINE = 24
 """Characters that fit into a box."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mpinas.records import ParameterValue
-from mpinas.report.drawing import INK, SOFT, canvas, finish
+from mpinas.report.drawing import INK, SOFT, canvas, few_numbers, finish
 from mpinas.report.graph_figure import Box, Graph, draw_graphs
 from mpinas.report.page import Figure
 from mpinas.report.trial_view import LayerRow
@@ -131,6 +131,7 @@ def layer_flops_figure(
     axes.set_yticks(places, [row.layer.name for row in costly])
     axes.set_ylim(len(costly) - 0.5, -0.5)
     axes.set_xlim(0, 1.4 * max(before))
+    few_numbers(axes.xaxis)
     axes.set_xlabel("MFLOPs of one image's forward pass")
     axes.grid(visible=False, axis="y")
     return finish(

@@ -17,6 +17,8 @@ GENERATIONS = PALE, SOFT
 """Of trials, in turn."""
 FEW_TRIALS = 60
 """Up to so many a worker, each can be seen; beyond, only when a worker was busy."""
+PIXELS = 1600
+"""Of the axis, about; smaller gaps would be shades of grey."""
 
 
 def timeline_figure(found: Timeline) -> Figure | None:
@@ -42,7 +44,7 @@ def timeline_figure(found: Timeline) -> Figure | None:
     axes.set_xlabel(f"time on duty ({unit})")
     axes.set_ylabel("worker")
     axes.grid(visible=False, axis="y")
-    _legend(axes, are_few=_are_few(spans), several_jobs=len(ahead) > 1)
+    _legend(axes, spans, several_jobs=len(ahead) > 1)
     return finish(
         drawing,
         name="workers",
@@ -101,26 +103,41 @@ def _draw_spans(
         fill = FILLS[1] if fails else GENERATIONS[span.generation % 2]
         length = (span.ended_at - span.began_at) / scale
         pieces[row, fill, "////" if fails else ""].append((begins / scale, length))
+    end = max(begins + length for own in pieces.values() for begins, length in own)
     for (row, fill, hatch), own in pieces.items():
         edge = 0.6 if are_few else 0.0
-        axes.broken_barh(own, (row - 0.38, 0.76), fc=fill, ec=INK, hatch=hatch, lw=edge)
+        drawn = own if are_few else _joined(own, end / PIXELS)
+        axes.broken_barh(drawn, (row - 0.38, 0.76), fc=fill, ec=INK, hatch=hatch, lw=edge)
+
+
+def _joined(pieces: Sequence[tuple[float, float]], gap: float) -> list[tuple[float, float]]:
+    """(begin, length) of pieces, those with no larger gap between them made one."""
+    joined: list[tuple[float, float]] = []
+    for begin, length in sorted(pieces):
+        before = joined[-1] if joined else None
+        if before is not None and begin - (before[0] + before[1]) <= gap:
+            end = max(before[0] + before[1], begin + length)
+            joined[-1] = (before[0], end - before[0])
+        else:
+            joined.append((begin, length))
+    return joined
 
 
 def _are_few(spans: Sequence[Span]) -> bool:
     return len(spans) <= FEW_TRIALS * len({span.worker for span in spans})
 
 
-def _legend(axes: Any, *, are_few: bool, several_jobs: bool) -> None:
+def _legend(axes: Any, spans: Sequence[Span], *, several_jobs: bool) -> None:
+    """Of what is drawn."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    even, odd = GENERATIONS
-    handles: list[Any] = [
-        Patch(fc=even, ec=INK, label="trial, even generation"),
-        Patch(fc=odd, ec=INK, label="odd generation"),
-    ]
-    if are_few:
-        handles.insert(0, Patch(fc=INK, ec=INK, label="starting"))
+    are_few = _are_few(spans)
+    parities = {span.generation % 2 for span in spans if span.is_complete or not are_few}
+    names = "trial, even generation", "trial, odd generation"
+    handles: list[Any] = [Patch(fc=INK, ec=INK, label="starting")] if are_few else []
+    handles += [Patch(fc=GENERATIONS[one], ec=INK, label=names[one]) for one in sorted(parities)]
+    if are_few and not all(span.is_complete for span in spans):
         handles.append(Patch(fc=FILLS[1], ec=INK, hatch="////", label="failed"))
     if several_jobs:
         handles.append(Line2D([], [], color=INK, ls="--", label="a new job"))
