@@ -147,13 +147,13 @@ def open_directory(config: RunConfig, path: Path, *, fresh: bool) -> RunDirector
     """
     directory = RunDirectory(path)
     if not directory.exists() or fresh:
-        aside = _aside(path) if directory.exists() else None
+        aside = aside_of(path) if directory.exists() else None
         made = create_run_directory(path, lambda new: fill_directory(config, new), aside=aside)
         if aside is not None:
             logger.warning("the old run is kept as %s", aside)
         return made
     directory.make_folders()
-    if _shared_file(config) is None and _must_prepare(config, directory):
+    if shared_file(config) is None and _must_prepare(config, directory):
         with tempfile.TemporaryDirectory(dir=directory.path) as folder:
             prepared_file = Path(folder) / directory.problem.name
             prepare(config.problem, prepared_file)
@@ -175,7 +175,7 @@ def check_data(config: RunConfig, directory: RunDirectory) -> None:
     check_problem(config.problem, prepared, config.trial.batch_size)
 
 
-def _can_be_mapped(file: Path) -> bool:
+def can_be_mapped(file: Path) -> bool:
     """Whether there is a prepared file of this version; another is made anew."""
     try:
         open_prepared(file)
@@ -190,7 +190,7 @@ def with_data_of(config: RunConfig, directory: RunDirectory) -> RunConfig:
     Raises:
         RunDirectoryFault, DataFault: see :func:`check_data`.
     """
-    if _shared_file(config) is None and _must_prepare(config, directory):
+    if shared_file(config) is None and _must_prepare(config, directory):
         return config
     check_data(config, directory)
     problem = config.problem.model_copy(update={"path": str(data_file(config, directory))})
@@ -200,15 +200,16 @@ def with_data_of(config: RunConfig, directory: RunDirectory) -> RunConfig:
 def _must_prepare(config: RunConfig, directory: RunDirectory) -> bool:
     """Whether a begun run has no prepared data of its own that are still those of its path."""
     stored = stored_config(directory, KNOWLEDGE)
-    return stored.problem.path != config.problem.path or not _can_be_mapped(directory.problem)
+    return stored.problem.path != config.problem.path or not can_be_mapped(directory.problem)
 
 
 def data_file(config: RunConfig, directory: RunDirectory) -> Path:
     """The prepared file that trials map: the one the configuration names, or the run's own."""
-    return _shared_file(config) or directory.problem
+    return shared_file(config) or directory.problem
 
 
-def _shared_file(config: RunConfig) -> Path | None:
+def shared_file(config: RunConfig) -> Path | None:
+    """The prepared file that the configuration names; None where it names other data or none."""
     path = config.problem.path
     return Path(path) if path is not None and is_prepared(Path(path)) else None
 
@@ -235,7 +236,7 @@ def _data_begun_with(directory: RunDirectory) -> str | None:
     return None
 
 
-def _aside(path: Path) -> Path:
+def aside_of(path: Path) -> Path:
     """Where an old run goes, so that ``--fresh`` destroys nothing."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     path = path.resolve()
@@ -248,7 +249,7 @@ def fill_directory(config: RunConfig, directory: RunDirectory) -> None:
     Raises:
         DataFault: the data cannot be used.
     """
-    if _shared_file(config) is None:
+    if shared_file(config) is None:
         prepare(config.problem, directory.problem)
     check_data(config, directory)
     for remark in open_prepared(data_file(config, directory)).remarks:

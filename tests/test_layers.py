@@ -45,7 +45,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("search",),
     ("pump",),
     ("opening",),
-    ("starting",),
+    ("comparison", "starting"),
     ("session",),
     ("dry_run", "model_card", "proposals"),
     ("experiment",),

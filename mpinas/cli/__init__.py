@@ -25,6 +25,12 @@ def _job() -> click.Command:
     return job
 
 
+def _compare() -> click.Command:
+    from mpinas.cli.compare import compare
+
+    return compare
+
+
 def _doctor() -> click.Command:
     from mpinas.cli.doctor import doctor
 
@@ -50,6 +56,7 @@ def _report() -> click.Command:
 
 
 LOADED_WHEN_ASKED_FOR: Mapping[str, Callable[[], click.Command]] = {
+    "compare": _compare,
     "doctor": _doctor,
     "export": _export,
     "job": _job,
@@ -82,7 +89,7 @@ class _Verbs(click.Group):
 @click.pass_context
 def main(context: click.Context) -> None:
     """Neural architecture search over MPI: CoDeepNEAT for Keras."""
-    if context.invoked_subcommand not in ("run", "prepare", "export"):
+    if context.invoked_subcommand not in ("run", "prepare", "export", "compare"):
         let_signals_in()
 
 

@@ -98,9 +98,7 @@ def _search_here(options: RunOptions, began_s: float, open_executor: OpenExecuto
 def _dry_run(options: RunOptions, open_executor: OpenExecutor) -> int:
     let_signals_in()
     config = read_config(options)
-    executor = open_executor(
-        worker_settings(config.trial, config.run), config.run, lambda: False
-    )
+    executor = open_executor(worker_settings(config.trial, config.run), config.run, lambda: False)
     try:
         _print_dry_run(dry_run(config, options, executor))
     finally:

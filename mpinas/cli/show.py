@@ -18,7 +18,11 @@ from rich.live import Live
 from rich.text import Text
 
 from mpinas.cli.common import EXIT_DONE, exit_code
+from mpinas.comparison import ComparisonDirectory
 from mpinas.opening import KNOWLEDGE
+from mpinas.report.comparison_tables import render_comparison
+from mpinas.report.comparison_view import load_comparison
+from mpinas.report.comparison_view import to_json_view as to_json_view_of_comparison
 from mpinas.report.following import Watch
 from mpinas.report.live_view import LiveScreen, change_line, progress_of
 from mpinas.report.run_view import RunView, load_run, to_json_view
@@ -61,6 +65,10 @@ def show(run_directory: Path, trial: str | None, follow: bool | None, as_json: b
 
 
 def _show_json(run_directory: Path) -> int:
+    if ComparisonDirectory(run_directory).exists():
+        comparison = load_comparison(run_directory)
+        click.echo(json.dumps(to_json_view_of_comparison(comparison), allow_nan=False))
+        return EXIT_DONE
     view = load_run(run_directory, KNOWLEDGE)
     click.echo(json.dumps(to_json_view(view), allow_nan=False))
     return EXIT_DONE
@@ -79,6 +87,9 @@ def _show_trial(run_directory: Path, trial: str, *, as_json: bool) -> int:
 
 
 def _show_run(run_directory: Path, *, follow: bool) -> int:
+    if ComparisonDirectory(run_directory).exists():
+        _console().print(render_comparison(load_comparison(run_directory)))
+        return EXIT_DONE
     watch = Watch(run_directory, KNOWLEDGE)
     console = _console()
     if follow and watch.view.status == "running":

@@ -1,0 +1,254 @@
+"""The tables of a comparison, for a terminal or a log. Draws, prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mpinas.records import TrialResult
+from mpinas.report.comparison_view import (
+    FEWEST_FOR_INTERVAL,
+    Arm,
+    ComparisonView,
+    Estimate,
+    Measured,
+    failures,
+)
+from mpinas.report.tables import duration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InPaper:
+    """A column of Table 1 of the paper: the shrink against plain CoDeepNEAT."""
+
+    speed_up: float
+    degradation_points: float
+
+
+PAPER: Mapping[str, InPaper] = {
+    "mnist": InPaper(speed_up=1.48, degradation_points=0.02),
+    "cifar10": InPaper(speed_up=1.82, degradation_points=1.61),
+    "cifar100": InPaper(speed_up=2.31, degradation_points=-3.16),
+    "tiny_imagenet": InPaper(speed_up=2.14, degradation_points=-0.38),
+}
+"""By the name of the problem; the numbers of classes and images are the paper's own."""
+
+Rows = list[tuple[str, ...]]
+"""The first is the heading."""
+
+
+def render_comparison(view: ComparisonView) -> RenderableType:
+    """Where every search is, and what is known of the arms so far."""
+    parts: list[RenderableType] = [Text(headline(view))]
+    if view.arms:
+        for heading, rows in tables(view):
+            parts += [Text(), Text(heading, style="bold"), _drawn(rows)]
+    if len(view.experiments) < view.comparison.experiments:
+        parts += [Text(), _drawn(progress_rows(view))]
+    parts += [Text(line) for line in remarks(view)]
+    return Group(*parts)
+
+
+def headline(view: ComparisonView) -> str:
+    """How far the comparison is."""
+    done = sum(one.state == "done" for one in view.runs)
+    name = view.comparison.config.name
+    return (
+        f"{name}: {len(view.comparison.arms)} arms, {len(view.experiments)} of "
+        f"{view.comparison.experiments} experiments done, {done} of {len(view.runs)} searches"
+    )
+
+
+def tables(view: ComparisonView) -> Iterator[tuple[str, Rows]]:
+    """(heading, rows) of all that is compared."""
+    yield "Speed-up and accuracy degradation (Table 1 of the paper)", table_1(view)
+    yield "By arm", arm_rows(view)
+    yield "By generation: speed-up in worker time", generation_rows(view)
+    yield "Where a trial's seconds go (means over all trials)", phase_rows(view)
+
+
+def table_1(view: ComparisonView) -> Rows:
+    """Every arm against the first one, and the paper's own figures where it has any."""
+    first, *others = view.arms
+    heads = ("speed-up", "in processor time", "in FLOPs", "accuracy degradation")
+    rows: Rows = [(f"against {first.name}", *heads)]
+    for arm in others:
+        if arm.against is not None:
+            against = arm.against
+            rows.append(
+                (
+                    arm.name,
+                    ratio_words(against.speed_up),
+                    ratio_words(against.processor_speed_up),
+                    ratio_words(against.flops_ratio),
+                    points_words(against.degradation),
+                )
+            )
+    paper = PAPER.get(view.comparison.config.problem.name)
+    if paper is not None:
+        degradation = f"{paper.degradation_points:+.2f} points"
+        rows.append(("the paper's shrink", f"{paper.speed_up:.2f}", "", "", degradation))
+    return rows
+
+
+def arm_rows(view: ComparisonView) -> Rows:
+    """What every arm came to."""
+    heads = ("accuracy", "time", "processor time", "GFLOPs an image", "trials", "failed", "best")
+    rows: Rows = [("arm", *heads)]
+    for arm in view.arms:
+        rows.append(
+            (
+                arm.name,
+                percent_words(arm.accuracy),
+                time_words(arm.time_s),
+                time_words(arm.cpu_s),
+                _with_bounds(arm.flops, lambda value: f"{value / 1e9:.2f}"),
+                str(sum(arm.ends.values())),
+                str(failures(arm)),
+                f"{arm.best.fitness:.2%}" if arm.best and arm.best.fitness is not None else "-",
+            )
+        )
+    return rows
+
+
+def generation_rows(view: ComparisonView) -> Rows:
+    """Speed-up of each generation by itself."""
+    _, *others = view.arms
+    longest = max(len(arm.against.generations) for arm in others if arm.against is not None)
+    rows: Rows = [("arm", *(f"generation {number}" for number in range(longest)))]
+    for arm in others:
+        if arm.against is not None:
+            rows.append((arm.name, *map(ratio_words, arm.against.generations)))
+    return rows
+
+
+def phase_rows(view: ComparisonView) -> Rows:
+    """Why an arm takes the time it takes."""
+    heads = ("build", "shrink", "cut", "training", "rest", "search", "FLOPs kept", "s/GFLOP")
+    rows: Rows = [("arm", *heads)]
+    for arm in view.arms:
+        rows.append((arm.name, *_phases(arm)))
+    return rows
+
+
+def _phases(arm: Arm) -> tuple[str, ...]:
+    results = [result for run in arm.runs for result in run.results]
+    means = _mean_seconds(arm.runs, results)
+    kept = [
+        result.shrunk_costs.flops / result.costs.flops
+        for result in results
+        if result.costs and result.shrunk_costs and result.costs.flops
+    ]
+    return (
+        *(f"{seconds:.1f}" for seconds in means),
+        f"{fmean(kept):.0%}" if kept else "-",
+        _time_per_flop(results),
+    )
+
+
+def _mean_seconds(runs: Sequence[Measured], results: Sequence[TrialResult]) -> tuple[float, ...]:
+    """Of a trial: its phases, what is left of its time, and its share of the search's."""
+    times = [result.times for result in results]
+    phases = [
+        fmean(time.build_s for time in times),
+        fmean(time.shrink_s for time in times),
+        fmean(time.rebuild_s for time in times),
+        fmean(time.train_s for time in times),
+    ]
+    whole = fmean(time.wall_time_s - time.start_s for time in times)
+    search = sum(sum(run.search_s) for run in runs) / len(results)
+    return (*phases, whole - sum(phases), search)
+
+
+def _time_per_flop(results: Sequence[TrialResult]) -> str:
+    """Training seconds of an epoch per GFLOP of the trained network's forward pass."""
+    flops = sum(
+        (result.shrunk_costs or result.costs).flops * len(result.curves.training_loss)
+        for result in results
+        if result.costs is not None
+    )
+    seconds = sum(result.times.train_s for result in results if result.costs is not None)
+    return f"{seconds / flops * 1e9:.1f}" if flops else "-"
+
+
+def progress_rows(view: ComparisonView) -> Rows:
+    """Where every search is."""
+    rows: Rows = [("search", "state", "generations", "trials", "best")]
+    for one in view.runs:
+        best = max((result.fitness or 0.0 for result in one.results), default=None)
+        rows.append(
+            (
+                one.run.name,
+                one.state,
+                f"{one.generations} of {one.run.config.tuner.generations}",
+                str(len(one.results)),
+                "-" if best is None else f"{best:.4f}",
+            )
+        )
+    return rows
+
+
+def remarks(view: ComparisonView) -> Iterator[str]:
+    """What has to be known to read the tables."""
+    yield from view.remarks
+    count = len(view.experiments)
+    if count == 0:
+        return
+    if count == 1:
+        yield "One experiment: nothing tells how far another one would differ."
+    elif count < FEWEST_FOR_INTERVAL:
+        yield (
+            f"In brackets: the least and the greatest of {count} experiments. These are ranges: "
+            f"fewer than {FEWEST_FOR_INTERVAL} experiments give no interval."
+        )
+    else:
+        yield (
+            f"In brackets: 95 % intervals, by resampling the {count} experiments; trials of one "
+            "search are not independent."
+        )
+    if any(failures(arm) for arm in view.arms):
+        yield "Failed trials took time and have no accuracy."
+
+
+def _drawn(rows: Rows) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for number, head in enumerate(rows[0]):
+        table.add_column(head, justify="right" if number else "left")
+    for row in rows[1:]:
+        table.add_row(*row)
+    return table
+
+
+def _with_bounds(estimate: Estimate, words: Callable[[float], str]) -> str:
+    if estimate.low is None or estimate.high is None:
+        return words(estimate.value)
+    return f"{words(estimate.value)} [{words(estimate.low)}, {words(estimate.high)}]"
+
+
+def ratio_words(estimate: Estimate) -> str:
+    """``1.48 [1.40, 1.55]``."""
+    return _with_bounds(estimate, lambda value: f"{value:.2f}")
+
+
+def percent_words(estimate: Estimate | None) -> str:
+    """``97.3 % [97.1, 97.6]``; ``-`` where an arm has no accuracy."""
+    if estimate is None:
+        return "-"
+    return _with_bounds(estimate, lambda value: f"{value:.2%}")
+
+
+def points_words(estimate: Estimate | None) -> str:
+    """Of accuracies, in percentage points."""
+    if estimate is None:
+        return "-"
+    return _with_bounds(estimate, lambda value: f"{100.0 * value:+.2f}") + " points"
+
+
+def time_words(estimate: Estimate) -> str:
+    """Seconds, for people."""
+    return _with_bounds(estimate, duration)

@@ -1,0 +1,388 @@
+"""What a comparison came to, as its directory tells it, while it lives or after it ended.
+
+The measures are those of the paper, section 6.1: an arm's accuracy is the mean over the last
+generations of its searches, merged; its time is the mean time of a whole search; ``speed-up =
+time of the first arm / time of this one`` and ``accuracy degradation = accuracy of the first arm -
+accuracy of this one``. A search's time is that of its trials on their workers, from a child's first
+line on, and its own processor time; whoever shared the workers meanwhile is not in it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from statistics import fmean
+from typing import Any, TypeVar
+
+from mpinas.comparison import ComparedRun, Comparison, existing_comparison
+from mpinas.config import RunConfig
+from mpinas.experiment import unequal_starts
+from mpinas.ownership import is_alive
+from mpinas.records import TrialResult, TrialStatus, trial_number
+from mpinas.results import best_of, results_of
+from mpinas.run_directory import RunDirectory, Status, load_status
+
+FEWEST_FOR_INTERVAL = 5
+"""Experiments; of fewer, resampling would tell a false certainty."""
+RESAMPLES = 2000
+LEVEL = 0.95
+
+Experiment = TypeVar("Experiment")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A figure over experiments.
+
+    Attributes:
+        low, high: the bounds of the middle 95 % of resampled experiments where there are enough of
+            them, else the least and the greatest of any one experiment; None for one experiment.
+        experiments: it is of.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    experiments: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One search of a comparison.
+
+    Attributes:
+        generations: told so far.
+        state: ``waiting``, ``running``, ``stopped`` or ``done``.
+        results: of all its trials so far.
+        trials_s: worker seconds of its trials, generation by generation.
+        search_s: its own processor seconds, likewise.
+        flops: FLOPs of training for one training image: of forward passes, every epoch counted,
+            the shrink's with the whole network.
+    """
+
+    run: ComparedRun
+    generations: int
+    state: str
+    results: tuple[TrialResult, ...]
+    trials_s: tuple[float, ...]
+    search_s: tuple[float, ...]
+    cpu_s: float
+    flops: float
+
+    @property
+    def time_s(self) -> float:
+        return sum(self.trials_s) + sum(self.search_s)
+
+    def generation_s(self, generation: int) -> float:
+        return self.trials_s[generation] + self.search_s[generation]
+
+    @property
+    def last(self) -> tuple[TrialResult, ...]:
+        """The individuals of the last generation."""
+        last = self.run.config.tuner.generations - 1
+        return tuple(one for one in self.results if trial_number(one.trial_id)[0] == last)
+
+    @property
+    def accuracies(self) -> tuple[float, ...]:
+        """Of the last generation's complete trials, in 0..1."""
+        return tuple(one.fitness for one in self.last if one.fitness is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Against:
+    """An arm beside the first one. Ratios are the first arm's figure over this one's.
+
+    Attributes:
+        degradation: of the mean accuracy, in 0..1; None where an arm has no complete trial.
+        generations: speed-up of each generation by itself.
+    """
+
+    speed_up: Estimate
+    processor_speed_up: Estimate
+    flops_ratio: Estimate
+    degradation: Estimate | None
+    generations: tuple[Estimate, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """Over the experiments in which all arms are done.
+
+    Attributes:
+        accuracy: mean of the merged last generations, in 0..1.
+        best: the trial of the highest fitness in any of them.
+        ends: how its trials ended, by class.
+        against: None for the first arm.
+    """
+
+    name: str
+    config: RunConfig
+    runs: tuple[Measured, ...]
+    accuracy: Estimate | None
+    time_s: Estimate
+    cpu_s: Estimate
+    flops: Estimate
+    best: TrialResult | None
+    ends: Mapping[str, int]
+    against: Against | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonView:
+    """A comparison.
+
+    Attributes:
+        runs: all of its searches.
+        experiments: those in which every arm is done; figures are of these only.
+        arms: empty as long as there is no such experiment.
+        remarks: what a reader has to know, a sentence each.
+    """
+
+    comparison: Comparison
+    runs: tuple[Measured, ...]
+    experiments: tuple[int, ...]
+    arms: tuple[Arm, ...]
+    remarks: tuple[str, ...]
+
+
+def load_comparison(path: Path) -> ComparisonView:
+    """Reads the directory of a comparison.
+
+    Raises:
+        RunDirectoryFault: it is none.
+        ConfigurationFaults: what it is of cannot be read.
+    """
+    comparison = existing_comparison(path)
+    runs = tuple(_measured(run) for run in comparison.runs)
+    done = tuple(
+        experiment
+        for experiment in range(comparison.experiments)
+        if all(one.state == "done" for one in runs if one.run.experiment == experiment)
+    )
+    return ComparisonView(
+        comparison=comparison,
+        runs=runs,
+        experiments=done,
+        arms=_arms(comparison, runs, done) if done else (),
+        remarks=tuple(unequal_starts(comparison)),
+    )
+
+
+def _measured(run: ComparedRun) -> Measured:
+    directory = RunDirectory(run.path)
+    generations = run.config.tuner.generations
+    results = tuple(results_of(directory))
+    spent = (load_status(directory) or Status()).search_s
+    trials_s = [0.0] * generations
+    for one in results:
+        generation = trial_number(one.trial_id)[0]
+        if generation < generations:
+            trials_s[generation] += one.times.wall_time_s - one.times.start_s
+    told = directory.told()
+    return Measured(
+        run=run,
+        generations=told,
+        state=_state(directory, done=told >= generations),
+        results=results,
+        trials_s=tuple(trials_s),
+        search_s=tuple(spent.get(generation, 0.0) for generation in range(generations)),
+        cpu_s=sum(one.times.cpu_s for one in results) + sum(spent.values()),
+        flops=sum(training_flops(run.config, one) for one in results),
+    )
+
+
+def _state(directory: RunDirectory, *, done: bool) -> str:
+    if done:
+        return "done"
+    if not directory.exists():
+        return "waiting"
+    return "running" if is_alive(directory) else "stopped"
+
+
+def training_flops(config: RunConfig, result: TrialResult) -> float:
+    """FLOPs of forward passes that a trial spent on one training image in all its epochs."""
+    if result.costs is None:
+        return 0.0
+    trained = result.shrunk_costs or result.costs
+    flops = float(trained.flops * len(result.curves.training_loss))
+    if result.shrink is not None:
+        shrink = config.trial_of(trial_number(result.trial_id)[0]).shrink
+        flops += result.costs.flops * shrink.epochs
+    return flops
+
+
+def _arms(
+    comparison: Comparison, runs: Sequence[Measured], experiments: Sequence[int]
+) -> tuple[Arm, ...]:
+    by_arm = {
+        arm: [one for one in runs if one.run.arm == arm and one.run.experiment in experiments]
+        for arm in comparison.arms
+    }
+    first, *_ = by_arm.values()
+    return tuple(
+        Arm(
+            name=name,
+            config=of_arm[0].run.config,
+            runs=tuple(of_arm),
+            accuracy=_accuracy(of_arm),
+            time_s=estimate(of_arm, _mean_time_s),
+            cpu_s=estimate(of_arm, _mean_cpu_s),
+            flops=estimate(of_arm, _mean_flops),
+            best=best_of(result for one in of_arm for result in one.results),
+            ends=Counter(_end(result) for one in of_arm for result in one.results),
+            against=None if of_arm is first else _against(first, of_arm),
+        )
+        for name, of_arm in by_arm.items()
+    )
+
+
+def _end(result: TrialResult) -> str:
+    return result.failure.value if result.failure else result.status.value
+
+
+def failures(arm: Arm) -> int:
+    """How many of an arm's trials have no accuracy."""
+    return sum(count for end, count in arm.ends.items() if end != TrialStatus.COMPLETE.value)
+
+
+def _accuracy(runs: Sequence[Measured]) -> Estimate | None:
+    """Of merged populations; where a search has no complete trial, nothing can be said."""
+    return estimate(runs, _mean_accuracy) if all(one.accuracies for one in runs) else None
+
+
+def _mean_accuracy(runs: Sequence[Measured]) -> float:
+    return fmean(accuracy for one in runs for accuracy in one.accuracies)
+
+
+def _mean_time_s(runs: Sequence[Measured]) -> float:
+    return fmean(one.time_s for one in runs)
+
+
+def _mean_cpu_s(runs: Sequence[Measured]) -> float:
+    return fmean(one.cpu_s for one in runs)
+
+
+def _mean_flops(runs: Sequence[Measured]) -> float:
+    return fmean(one.flops for one in runs)
+
+
+def _against(first: Sequence[Measured], other: Sequence[Measured]) -> Against:
+    pairs = list(zip(first, other, strict=True))
+
+    def ratio(figure: Callable[[Sequence[Measured]], float]) -> Estimate:
+        return estimate(pairs, lambda some: _quotient(*(figure(arm) for arm in _unzipped(some))))
+
+    def degradation(some: Sequence[tuple[Measured, Measured]]) -> float:
+        one, another = _unzipped(some)
+        return _mean_accuracy(one) - _mean_accuracy(another)
+
+    def of_generation(generation: int) -> Estimate:
+        return ratio(lambda runs: fmean(one.generation_s(generation) for one in runs))
+
+    known = all(one.accuracies for one in (*first, *other))
+    shortest = min(len(one.trials_s) for one in (*first, *other))
+    return Against(
+        speed_up=ratio(_mean_time_s),
+        processor_speed_up=ratio(_mean_cpu_s),
+        flops_ratio=ratio(_mean_flops),
+        degradation=estimate(pairs, degradation) if known else None,
+        generations=tuple(map(of_generation, range(shortest))),
+    )
+
+
+def _unzipped(
+    pairs: Sequence[tuple[Measured, Measured]],
+) -> tuple[list[Measured], list[Measured]]:
+    return [one for one, _ in pairs], [another for _, another in pairs]
+
+
+def _quotient(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else float("nan")
+
+
+def estimate(
+    experiments: Sequence[Experiment], figure: Callable[[Sequence[Experiment]], float]
+) -> Estimate:
+    """A figure and how far it is from sure, by resampling whole experiments.
+
+    Trials of one search are no independent draws: they descend from each other. What is drawn
+    again and again, with replacement, is therefore the experiment, all its arms together
+    (Efron 1979, the percentile interval). The draws are the same every time.
+    """
+    value = figure(experiments)
+    if len(experiments) == 1:
+        return Estimate(value=value, low=None, high=None, experiments=1)
+    if len(experiments) < FEWEST_FOR_INTERVAL:
+        each = [figure([one]) for one in experiments]
+        return Estimate(value=value, low=min(each), high=max(each), experiments=len(experiments))
+    draw = random.Random(0)
+    values = sorted(figure(draw.choices(experiments, k=len(experiments))) for _ in range(RESAMPLES))
+    outside = round(RESAMPLES * (1.0 - LEVEL) / 2.0)
+    return Estimate(
+        value=value,
+        low=values[outside],
+        high=values[-1 - outside],
+        experiments=len(experiments),
+    )
+
+
+def to_json_view(view: ComparisonView) -> Mapping[str, Any]:
+    """The stable machine-readable form of ``show --json`` for a comparison."""
+    return {
+        "comparison": view.comparison.config.name,
+        "experiments": view.comparison.experiments,
+        "experiments_done": list(view.experiments),
+        "arms": {arm.name: _arm_row(arm) for arm in view.arms},
+        "searches": [
+            {
+                "experiment": one.run.experiment,
+                "arm": one.run.arm,
+                "path": str(one.run.path),
+                "state": one.state,
+                "generation": one.generations,
+                "generations": one.run.config.tuner.generations,
+                "time_s": one.time_s,
+                "cpu_s": one.cpu_s,
+                "flops_per_image": one.flops,
+            }
+            for one in view.runs
+        ],
+        "remarks": list(view.remarks),
+    }
+
+
+def _arm_row(arm: Arm) -> Mapping[str, Any]:
+    against = arm.against
+    row = {
+        "accuracy": _figure(arm.accuracy),
+        "time_s": _figure(arm.time_s),
+        "cpu_s": _figure(arm.cpu_s),
+        "flops_per_image": _figure(arm.flops),
+        "trials": dict(arm.ends),
+        "best": None if arm.best is None else arm.best.fitness,
+    }
+    if against is None:
+        return row
+    return {
+        **row,
+        "speed_up": _figure(against.speed_up),
+        "processor_speed_up": _figure(against.processor_speed_up),
+        "flops_ratio": _figure(against.flops_ratio),
+        "degradation": _figure(against.degradation),
+        "speed_up_by_generation": [_figure(one) for one in against.generations],
+    }
+
+
+def _figure(estimate: Estimate | None) -> Mapping[str, float | None] | None:
+    """What is no number, as a quotient by no time at all, is null."""
+    if estimate is None:
+        return None
+    figures = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+    return {
+        name: figure if figure is not None and isfinite(figure) else None
+        for name, figure in figures.items()
+    }
