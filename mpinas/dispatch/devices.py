@@ -22,6 +22,10 @@ from mpinas.trial.processes import PROCESSORS
 from mpinas.trial.visible_devices import VISIBLE, named_devices
 
 MULTI_PROCESS_SERVICE = "CUDA_MPS_PIPE_DIRECTORY"
+"""Set for clients of NVIDIA's MPS. Their ``CUDA_VISIBLE_DEVICES`` counts among the devices of its
+daemon, or holds UUIDs, so that an entry of the inherited list means by itself what it meant in the
+list. Where there is one device nothing is set. Source: docs.nvidia.com/deploy/mps, "Environment
+Variables"."""
 DEVICE_PER_TASK = {
     "SLURM_GPUS_PER_TASK": "",
     "SLURM_TRES_PER_TASK": "gpu",
@@ -58,7 +62,7 @@ class Binding:
     """What a worker's trials run on.
 
     Attributes:
-        device: ``cpu``, ``gpu:2``, ``gpu:GPU-5d0a...``, ``gpu:shared`` (MPS decides), ...
+        device: ``cpu``, ``gpu:2``, ``gpu:GPU-5d0a...``, ``gpu:shared`` (the one of MPS), ...
         environment: variables to set in the child; none where the inherited ones are right.
     """
 
@@ -132,7 +136,7 @@ def bind(
         return _launchers_choice(inherited, visible, memory)
     if not visible:
         return Binding(device="cpu")
-    if MULTI_PROCESS_SERVICE in environment:
+    if MULTI_PROCESS_SERVICE in environment and len(visible) == 1:
         return Binding(device="gpu:shared", environment=memory)
     usable = lists[sharing[0]][:gpus]  # another worker may have them in another order
     if len(sharing) <= len(usable) * workers_per_gpu:

@@ -75,11 +75,10 @@ def _node_findings(one: Facts, place: Place | None, settings: WorkerSettings) ->
             cure="Start it on the node (nvidia-cuda-mps-control -d), or unset the variable",
         )
     elif one.service_there:
-        yield fine(
-            "MPS",
-            f"MPS: {hello.host} shares its GPUs by the multi-process service, so {VISIBLE} is left "
-            "as it is",
-        )
+        what = f"MPS: {hello.host} shares its GPUs by the multi-process service"
+        left_alone = place is not None and VISIBLE not in place.environment
+        names = "is left as it is" if left_alone else "counts among the service's devices"
+        yield fine("MPS", f"{what}, so {VISIBLE} {names}")
     hidden = place is not None and place.binding.device == "cpu" and settings.gpus != 0
     if hello.gpus_present and hidden:
         yield doubtful(

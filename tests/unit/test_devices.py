@@ -190,14 +190,53 @@ def test_a_list_shared_by_too_many_neighbours_is_refused() -> None:
         bind(2, 3, {VISIBLE: "1"}, neighbours=lists)
 
 
-def test_multi_process_service_is_left_alone() -> None:
-    """NVIDIA forbids its clients to set the variable; sharing is what it is for."""
-    service = {"CUDA_MPS_PIPE_DIRECTORY": "/tmp/mps"}
-    bindings = bind_each(6, "0,1", service, workers_per_gpu=3)
+SERVICE = {"CUDA_MPS_PIPE_DIRECTORY": "/tmp/mps"}
+
+
+@pytest.mark.parametrize("visible", ["0", "3", UUIDS[0], MIGS[0]])
+def test_the_one_device_of_the_multi_process_service_is_left_alone(visible: str) -> None:
+    """Its clients may have been given it under another name than the daemon."""
+    bindings = bind_each(6, visible, SERVICE, workers_per_gpu=3)
     assert {binding.device for binding in bindings} == {"gpu:shared"}
     assert set_to(bindings) == [None] * 6
     assert {binding.environment["MPINAS_WORKERS_PER_GPU"] for binding in bindings} == {"3"}
-    assert bind_each(4, "0", service)[3].environment == {}
+    assert bind_each(4, visible, SERVICE)[3].environment == {}
+
+
+@pytest.mark.parametrize(
+    ("visible", "devices"),
+    [
+        ("0,1", ["0", "1"]),
+        ("2,3", ["2", "3"]),
+        (",".join(UUIDS), list(UUIDS)),
+        (",".join(MIGS), list(MIGS)),
+        (None, ["0", "1"]),
+    ],
+)
+def test_several_devices_of_the_service_are_divided_as_without_it(
+    visible: str | None, devices: list[str]
+) -> None:
+    """Left alone, every trial would use the first one."""
+    bindings = bind_each(6, visible, SERVICE, gpus_present=2, workers_per_gpu=3)
+    assert set_to(bindings) == devices * 3
+    assert [binding.device for binding in bindings] == [f"gpu:{one}" for one in devices * 3]
+    first = bind_each(3, visible, SERVICE, gpus_present=2, workers_per_gpu=3, gpus=1)
+    assert set_to(first) == [devices[0]] * 3
+    with pytest.raises(LaunchFault, match="more workers than GPUs"):
+        bind_each(3, visible, SERVICE, gpus_present=2)
+
+
+def test_who_binds_devices_to_the_service_himself_is_not_disturbed() -> None:
+    bindings = bind_each(2, "0,1", SERVICE, gpu_binding="none")
+    assert bindings == [Binding(device="gpu:0,1")] * 2
+
+
+def test_a_service_for_each_task_keeps_the_task_s_device() -> None:
+    environments = [{VISIBLE: str(rank), **SERVICE} for rank in range(2)]
+    neighbours = [one[VISIBLE] for one in environments]
+    for rank, environment in enumerate(environments):
+        binding = bind(rank, 2, environment, neighbours=neighbours)
+        assert binding == Binding(device="gpu:shared")
 
 
 @pytest.mark.parametrize(
