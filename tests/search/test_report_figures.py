@@ -37,7 +37,6 @@ from mpinas.report.timeline_figure import timeline_figure
 from mpinas.run_directory import RunDirectory
 from mpinas.space.layers import LAYERS
 
-
 LEAST_GAP = 8
 """Between texts beside each other, in pixels of the drawing: about half a letter."""
 
