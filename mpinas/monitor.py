@@ -21,7 +21,14 @@ from mpinas.records import (
     WorkerLost,
     last_line,
 )
-from mpinas.run_directory import RunDirectory, RunningTrial, Status, load_status, save_status
+from mpinas.run_directory import (
+    LostWorker,
+    RunDirectory,
+    RunningTrial,
+    Status,
+    load_status,
+    save_status,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +62,8 @@ class Monitor:
         self._last_result_s = self._began_s
         self._busy_s = 0.0
         self._running: dict[str, RunningTrial] = {}
+        self._lost: list[LostWorker] = []
+        self._lost_at_s: list[float] = []
         self._written_s = float("-inf")
         self._beaten_s = self._began_s
         self._unsaved = False
@@ -94,9 +103,26 @@ class Monitor:
             self._take_finished(event.result)
         elif isinstance(event, WorkerLost):
             self._running.pop(event.trial_id or "", None)
-            logger.error(
-                "worker %d on %s lost: %s", event.worker.rank, event.worker.host, event.reason
+
+    def lost(self, event: WorkerLost, *, left: int) -> None:
+        """Notes that a worker of the farm is gone or set aside, whoever's trial it had.
+
+        Args:
+            left: how many workers can still run trials.
+        """
+        worker = event.worker
+        self._workers = left
+        self._lost_at_s.append(time.monotonic())
+        self._lost.append(
+            LostWorker(
+                host=worker.host,
+                rank=worker.rank,
+                device=worker.device,
+                reason=event.reason,
+                lost_at=time.time(),
             )
+        )
+        self.write(now=True)
 
     def write(self, *, now: bool = False) -> None:
         """Writes the status file where it is time for it, and gives a sign of life.
@@ -126,17 +152,26 @@ class Monitor:
             self._beaten_s = time_s
 
     def _status(self, time_s: float) -> Status:
-        before, first_s = self._before, self._first_dispatch_s
-        on_duty_s = 0.0 if first_s is None else max(0.0, self._last_result_s - first_s)
+        before = self._before
         return Status(
             workers=self._workers,
             wall_time_s=before.wall_time_s + time_s - self._began_s,
-            worker_time_s=before.worker_time_s + on_duty_s * self._workers,
+            worker_time_s=before.worker_time_s + self._on_duty_s(),
             busy_time_s=before.busy_time_s + self._busy_s,
             search_s=dict(self._search_s),
             updated_at=time.time(),
             running=tuple(self._running.values()),
+            lost=tuple(self._lost),
         )
+
+    def _on_duty_s(self) -> float:
+        """Summed over workers: from the first trial to the last result, or until it was lost."""
+        first_s = self._first_dispatch_s
+        if first_s is None:
+            return 0.0
+        ends_s = [min(one, self._last_result_s) for one in self._lost_at_s]
+        ends_s += [self._last_result_s] * self._workers
+        return sum(max(0.0, end_s - first_s) for end_s in ends_s)
 
     def _take_progress(self, event: Progress) -> None:
         trial = self._running.get(event.trial_id)

@@ -20,7 +20,7 @@ from mpinas.dispatch.base import Executor
 from mpinas.errors import NoWorkerLeft
 from mpinas.files import DISK_ERRORS
 from mpinas.monitor import Monitor
-from mpinas.records import Event, Failure, Finished, TrialResult, TrialSpec
+from mpinas.records import Event, Failure, Finished, TrialResult, TrialSpec, WorkerLost
 from mpinas.run_log import acting
 from mpinas.search import Search
 from mpinas.signals import StopRequest
@@ -153,15 +153,21 @@ class Pump:
             self._take(event)
 
     def _take(self, event: Event) -> None:
-        """Hands an event to the search it is of; one that is of no trial to the first."""
+        """Hands an event to the search it is of; a lost worker is one to all of them."""
+        if isinstance(event, WorkerLost):
+            self._note_lost(event)
         if isinstance(event, Finished):
             lane, trial = self._lane_of(event.result.trial_id)
             lane.take(Finished(result=replace(event.result, trial_id=trial)))
-        elif event.trial_id is None:
-            self.lanes[0].take(event)
-        else:
+        elif event.trial_id is not None:
             lane, trial = self._lane_of(event.trial_id)
             lane.take(replace(event, trial_id=trial))
+
+    def _note_lost(self, event: WorkerLost) -> None:
+        worker = event.worker
+        logger.error("worker %d on %s lost: %s", worker.rank, worker.host, event.reason)
+        for lane in self.lanes:
+            lane.monitor.lost(event, left=self.executor.workers())
 
     def _lane_of(self, name: str) -> tuple[Lane, str]:
         """Whose a trial is, and what it is called there."""

@@ -218,15 +218,33 @@ class RunningTrial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LostWorker:
+    """A worker that is gone or was set aside.
+
+    Attributes:
+        lost_at: seconds since the epoch.
+    """
+
+    host: str
+    rank: int
+    device: str
+    reason: str
+    lost_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """What ``show`` follows and no other file tells.
 
     Attributes:
+        workers: that can run a trial.
         wall_time_s: summed over all jobs of the run.
-        worker_time_s: workers x wall time between first dispatch and last result, likewise.
+        worker_time_s: workers x wall time between first dispatch and last result, likewise; of a
+            lost one until it was lost.
         busy_time_s: of these, the seconds in which a trial was running.
         search_s: processor seconds of the search itself, by generation: proposing, telling, saving.
         updated_at: seconds since the epoch.
+        lost: workers that this job has had and cannot use any more.
     """
 
     workers: int = 0
@@ -236,6 +254,7 @@ class Status:
     search_s: Mapping[int, float] = field(default_factory=dict)
     updated_at: float = 0.0
     running: tuple[RunningTrial, ...] = field(default=())
+    lost: tuple[LostWorker, ...] = field(default=())
 
 
 def load_status(directory: RunDirectory) -> Status | None:

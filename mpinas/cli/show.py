@@ -138,7 +138,7 @@ class _Lines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._said: tuple[str, int, int] | None = None
+        self._said: tuple[str, int, int, int] | None = None
 
     def __call__(self, view: RunView) -> None:
         if progress_of(view) != self._said:

@@ -73,6 +73,7 @@ def _with_status_of(view: RunView, before: RunView) -> RunView:
         wall_time_s=before.wall_time_s,
         utilisation=before.utilisation,
         running=before.running,
+        lost=before.lost,
     )
 
 

@@ -18,6 +18,7 @@ from mpinas.report.tables import (
     duration,
     failure_line,
     leaderboard,
+    lost_lines,
     running_table,
     workers_words,
 )
@@ -26,6 +27,8 @@ from mpinas.report.time_left import time_left
 FOOTNOTE = "Ctrl-C leaves this view; the run goes on."
 LONGEST_BAR = 40
 LEAST_LEADERS = 3
+MOST_LOST = 3
+"""Lines on workers that were lost; the others are counted."""
 SHARE_OF_RUNNING = 0.6
 """Of the lines that both tables share, where there is not room for all."""
 
@@ -65,6 +68,11 @@ def _summary(view: RunView, width: int) -> Iterator[RenderableType]:
     failures = failure_line(view)
     if failures:
         yield Text(f"failed: {failures}")
+    lost = [*lost_lines(view)]
+    for line in lost[:MOST_LOST]:
+        yield Text(line, no_wrap=True, overflow="ellipsis")
+    if len(lost) > MOST_LOST:
+        yield Text(f"and {len(lost) - MOST_LOST} lost before")
 
 
 def _bar(view: RunView, width: int) -> RenderableType:
@@ -120,6 +128,7 @@ def change_line(view: RunView) -> str:
     failures = failure_line(view)
     parts += [failures] if failures else []
     parts += [f"{len(view.running)} running"] if view.running else []
+    parts += [workers_words(view)] if view.lost else []
     if view.utilisation is not None:
         parts.append(f"workers {view.utilisation:.0%} busy")
     left = time_left(view)
@@ -127,6 +136,6 @@ def change_line(view: RunView) -> str:
     return "; ".join(parts)
 
 
-def progress_of(view: RunView) -> tuple[str, int, int]:
+def progress_of(view: RunView) -> tuple[str, int, int, int]:
     """What has to differ for a line in a log to be worth it."""
-    return view.status, view.generation, len(view.results)
+    return view.status, view.generation, len(view.results), len(view.lost)

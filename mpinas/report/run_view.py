@@ -12,7 +12,14 @@ from mpinas.config_file import Knowledge
 from mpinas.ownership import is_alive
 from mpinas.records import TrialResult, to_plain, trial_number
 from mpinas.results import best_of, results_of
-from mpinas.run_directory import RunDirectory, RunningTrial, Status, existing_run, load_status
+from mpinas.run_directory import (
+    LostWorker,
+    RunDirectory,
+    RunningTrial,
+    Status,
+    existing_run,
+    load_status,
+)
 from mpinas.stored_config import stored_config
 
 
@@ -25,6 +32,8 @@ class RunView:
         generation: the one being worked on, counted from 0, by the checkpoints that are there;
             equal to ``generations`` when done.
         results: of all trials so far, by trial number.
+        workers: that can run a trial, or could when the last job ended.
+        lost: workers that the last job has lost or set aside.
         best: the trial with the highest fitness, or None.
     """
 
@@ -39,6 +48,7 @@ class RunView:
     results: tuple[TrialResult, ...]
     best: TrialResult | None
     running: tuple[RunningTrial, ...]
+    lost: tuple[LostWorker, ...] = ()
 
 
 def load_run(
@@ -82,6 +92,7 @@ def _view(
         results=results,
         best=best_of(results),
         running=tuple(one for one in status.running if alive and one.trial_id not in over),
+        lost=status.lost,
     )
 
 
@@ -95,6 +106,8 @@ def to_json_view(view: RunView) -> Mapping[str, Any]:
         "best": None if view.best is None else trial_row(view.best),
         "utilisation": view.utilisation,
         "wall_time_s": view.wall_time_s,
+        "workers": view.workers,
+        "lost_workers": [to_plain(one) for one in view.lost],
         "trials": [trial_row(result) for result in view.results],
     }
 

@@ -297,9 +297,10 @@ def _workers(run: _Run) -> Iterator[Block | None]:
         return
     yield timeline_figure(found)
     yield shares_figure(found)
-    idle_workers = view.workers - len(found.workers)
-    if idle_workers > 0:
-        yield Note(text=f"{idle_workers} of {view.workers} workers had no trial that ended.")
+    workers = view.workers + len(view.lost)
+    if workers > len(found.workers):
+        idle_workers = workers - len(found.workers)
+        yield Note(text=f"{idle_workers} of {workers} workers had no trial that ended.")
     yield Note(
         text=f"In all {duration(view.wall_time_s)} of wall time, the starts of its jobs included."
     )

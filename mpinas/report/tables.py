@@ -9,7 +9,7 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mpinas.records import TrialResult, TrialStatus, trial_number
+from mpinas.records import TrialResult, TrialStatus, last_line, trial_number
 from mpinas.report.run_view import RunView
 from mpinas.report.shrinks import shrink_cell, shrink_lines
 
@@ -32,7 +32,7 @@ def render(view: RunView, leaders: int = LEADERS, *, wide: bool = True) -> Rende
 
 
 def headline(view: RunView) -> Iterator[str]:
-    """Where the run is and how busy its workers were, in one or two lines."""
+    """Where the run is and how busy its workers were, in a line or two; a line a lost worker."""
     trials = f"{len(view.results)} of {view.generations * view.individuals} trials"
     told = min(view.generation, view.generations)
     yield (
@@ -41,11 +41,19 @@ def headline(view: RunView) -> Iterator[str]:
     )
     if view.utilisation is not None:
         yield f"workers were training for {view.utilisation:.0%} of the time"
+    yield from lost_lines(view)
 
 
 def workers_words(view: RunView) -> str:
-    """How many there are."""
-    return f"{view.workers} worker{'' if view.workers == 1 else 's'}"
+    """How many there are, and how many are there no more."""
+    lost = f" and {len(view.lost)} lost" if view.lost else ""
+    return f"{view.workers} worker{'' if view.workers == 1 else 's'}{lost}"
+
+
+def lost_lines(view: RunView) -> Iterator[str]:
+    """A line for each worker that is gone or was set aside, the last one first."""
+    for one in reversed(view.lost):
+        yield f"lost: worker {one.rank} on {one.host} ({one.device}): {last_line(one.reason)}"
 
 
 def leaderboard(view: RunView, leaders: int, *, wide: bool = True) -> Table:

@@ -87,6 +87,9 @@ def test_killed_workers_change_nothing_of_what_is_found(
         assert f"worker {rank} on " in log
         assert log.count(f"ERROR worker {rank} ") == 1
     assert "lost: its process died" in log
+    seen = shown(tmp_path / "run")
+    assert seen["workers"] == 3 - len(victims)
+    assert sorted(one["rank"] for one in seen["lost_workers"]) == list(victims)
 
 
 @ulfm
@@ -212,6 +215,10 @@ def test_a_worker_that_fails_for_reasons_of_its_own_is_set_aside_and_named(
     (line,) = [line for line in log.splitlines() if " ERROR worker 2 on " in line]
     assert "the forkserver died" in line
     assert " ERROR worker 1 " not in log
+    seen = shown(out)
+    assert seen["workers"] == 2
+    (lost,) = seen["lost_workers"]
+    assert (lost["rank"], "the forkserver died" in lost["reason"]) == (2, True)
 
 
 def test_the_last_worker_set_aside_stops_the_run_with_a_clear_message(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from mpinas.report.live_view import LiveScreen, change_line, progress_of
 from mpinas.report.run_view import RunView
 from mpinas.report.time_left import time_left
 from mpinas.results import best_of
-from mpinas.run_directory import RunningTrial
+from mpinas.run_directory import LostWorker, RunningTrial
 
 COSTS = Costs(flops=12_300_000, parameters=50_000, activations=1)
 
@@ -202,3 +202,28 @@ def test_a_line_in_a_log_says_it_all_and_only_news_are_news() -> None:
     assert progress_of(later) == progress_of(BUSY)
     more = dataclasses.replace(BUSY, results=(*BUSY.results, complete(1, 1)))
     assert progress_of(more) != progress_of(BUSY)
+
+
+def lost_worker(rank: int) -> LostWorker:
+    reason = "its process died\nof SIGKILL"
+    return LostWorker(host="n1", rank=rank, device="gpu:0", reason=reason, lost_at=1.0)
+
+
+def test_lost_workers_are_named_with_the_reason_the_last_one_first() -> None:
+    text = "\n".join(screen(dataclasses.replace(BUSY, lost=(lost_worker(3), lost_worker(4)))))
+    assert "2 workers and 2 lost" in text
+    assert "lost: worker 4 on n1 (gpu:0): of SIGKILL" in text
+    assert text.index("worker 4 on n1") < text.index("worker 3 on n1")
+
+
+def test_of_many_lost_workers_some_are_counted() -> None:
+    text = "\n".join(screen(dataclasses.replace(BUSY, lost=tuple(map(lost_worker, range(20))))))
+    assert text.count("lost: worker") == 3
+    assert "and 17 lost before" in text
+
+
+def test_a_lost_worker_is_worth_a_line_in_a_log() -> None:
+    poorer = dataclasses.replace(BUSY, lost=(lost_worker(3),))
+    assert progress_of(poorer) != progress_of(BUSY)
+    assert "2 workers and 1 lost" in change_line(poorer)
+    assert "lost" not in change_line(BUSY)

@@ -21,7 +21,8 @@ from mpinas.records import (
     trial_id,
 )
 from mpinas.report.run_view import RunView
-from mpinas.report.tables import render
+from mpinas.report.tables import headline, render
+from mpinas.run_directory import LostWorker
 
 COSTS = Costs(flops=12_300_000, parameters=50_000, activations=1)
 SHRUNK, NOTHING, BROKEN = ShrinkOutcome
@@ -217,3 +218,10 @@ def test_it_is_plain_text() -> None:
     """A job log may be ASCII."""
     lines = shown(after(0, SHRUNK, costs(0.5), "odd"), after(1, NOTHING, COSTS))
     assert "\n".join(lines).isascii()
+
+
+def test_lost_workers_stand_under_the_headline() -> None:
+    lost = LostWorker(host="n1", rank=2, device="cpu", reason="its process died", lost_at=1.0)
+    lines = list(headline(dataclasses.replace(view([plain(0)]), lost=(lost,))))
+    assert lines[0].endswith("2 workers and 1 lost")
+    assert lines[-1] == "lost: worker 2 on n1 (cpu): its process died"
