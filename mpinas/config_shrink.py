@@ -134,6 +134,10 @@ class ShrinkConfig(Section):
         """Of training after the cut, in a trial of so many epochs; below 1 where none is left."""
         return epochs - math.ceil(self.epochs) if self.inherit_weights else epochs
 
+    def epochs_at_most(self, epochs: int) -> int:
+        """That a trial of so many trains in all: one that the shrink broke begins anew."""
+        return epochs + math.ceil(self.epochs) if self.enabled else epochs
+
     def check_epochs(self, epochs: int) -> None:
         """Raises ValueError where a trial of so many epochs has none left after the shrink."""
         if self.epochs_after(epochs) < 1:

@@ -248,7 +248,7 @@ class Search:
             learning_rate=float(candidate.blueprint.hyperparameters["learning_rate"]),  # type: ignore[arg-type]
             settings=config.trial_of(self.generation).model_dump(mode="json"),
             seed=trial_seed(config.seed, self.generation, index),
-            predicted_cost=self._predicted_cost(costs),
+            predicted_cost=self._predicted_cost(costs, self.generation),
             time_limit_s=config.trial.time_limit_s,
             memory_limit_mb=config.trial.memory_limit_mb,
             weights_path=self._weights.path(name, self.generation),
@@ -260,14 +260,16 @@ class Search:
         wanted = self._setting.config.trial.tensorboard
         return str((self._directory.tensorboard / name).absolute()) if wanted else None
 
-    def _predicted_cost(self, costs: Costs) -> float:
-        setting = self._setting
-        return float(costs.flops) * setting.training_images * setting.config.trial.epochs
+    def _predicted_cost(self, costs: Costs, generation: int) -> float:
+        """Of a trial of that generation; of the last one it may be shrunk, unlike those before."""
+        trial = self._setting.config.trial_of(generation)
+        epochs = trial.shrink.epochs_at_most(trial.epochs)
+        return float(costs.flops) * self._setting.training_images * epochs
 
     def past(self) -> list[Seen]:
         """How long the trials of this run took so far, by its journals."""
         return [
-            seen(self._predicted_cost(result.costs), result)
+            seen(self._predicted_cost(result.costs, trial_number(result.trial_id)[0]), result)
             for result in results_of(self._directory)
             if result.costs is not None and result.fitness is not None
         ]

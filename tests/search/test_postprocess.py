@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 from searching import config_of, drive, fake_result, found, new_run, search_in
 
+from mpinas.assembly.shapes import network_costs
 from mpinas.errors import ConfigurationFaults, RunDirectoryFault
 from mpinas.opening import check_directory, shrink_warnings
 from mpinas.records import trial_number
@@ -48,6 +50,28 @@ def test_the_rest_of_the_section_is_kept(tmp_path):
     assert shrink == config.trial.shrink.model_copy(update={"enabled": True})
     assert config.trial_of(LAST).epochs == 3
     assert config.trial_of(LAST - 1) == config.trial
+
+
+def test_the_clock_is_told_that_trials_of_the_last_generation_may_take_longer(tmp_path):
+    """It knows only how long trials took that were not shrunk, until one of them has ended."""
+    run = new_run(tmp_path, "run", POSTPROCESS, "trial.epochs=4", "trial.shrink.epochs=0.5")
+    epochs, costs = {}, set()
+
+    def evaluate(spec):
+        images = spec.problem.training_images
+        flops = network_costs(spec.network).flops
+        epochs[spec.trial_id] = spec.predicted_cost / flops / images
+        costs.add(spec.predicted_cost)
+        return dataclasses.replace(fake_result(spec), costs=network_costs(spec.network))
+
+    search = search_in(run)
+    drive(search, evaluate=evaluate)
+    assert epochs == {
+        name: pytest.approx(5 if trial_number(name)[0] == LAST else 4) for name in epochs
+    }
+    past = {one.cost for one in search.past()}
+    assert past, "some trials are complete"
+    assert past <= costs, "what a later job learns is what this one was told"
 
 
 @pytest.mark.parametrize("stop_after", [1, 7, 13])
