@@ -41,7 +41,7 @@ def genome_figure(candidate: Candidate, *, name: str, title: str) -> Figure:
         if key != "merge"
     )
     disabled = sum(not gene.enabled for one in genomes_of(candidate) for gene in one.connections)
-    off = f" {disabled} disabled connections are not drawn." if disabled else ""
+    off = f" Disabled connections, {disabled} in all, are not drawn." if disabled else ""
     names = ", ".join(f"{module} for species {species}" for species, module in modules.items())
     return finish(
         drawing,

@@ -218,6 +218,7 @@ def test_where_it_cannot_be_written(tmp_path: Path) -> None:
     result = report(directory, "--out", str(tmp_path / "file"))
     assert result.exit_code == 2
     assert "the report cannot be written" in result.output
+    assert len(result.output.splitlines()) == 1
     assert "Give another directory with --out" in result.output
 
 
@@ -226,6 +227,17 @@ def test_what_is_no_run(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "not a run directory" in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = part_of_run(tmp_path, 2)
+    monkeypatch.setattr("mpinas.report.search_page.timeline", _interrupted)
+    assert report(directory).exit_code == 130
+    assert not (directory.path / "report").exists()
+
+
+def _interrupted(*arguments: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_five_thousand_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
