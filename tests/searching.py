@@ -108,4 +108,4 @@ def with_key(text: str, section: str, **values: object) -> str:
     """The configuration text with keys of one section changed."""
     raw = yaml.safe_load(text)
     raw[section] = {**raw.get(section, {}), **values}
-    return yaml.safe_dump(raw)
+    return yaml.safe_dump(raw, sort_keys=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -19,7 +19,6 @@ from mpinas.report.comparison_view import (
     Measured,
     failures,
 )
-from mpinas.report.tables import duration
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +36,9 @@ PAPER: Mapping[str, InPaper] = {
     "tiny_imagenet": InPaper(speed_up=2.14, degradation_points=-0.38),
 }
 """By the name of the problem; the numbers of classes and images are the paper's own."""
+
+TIME_UNITS_S = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
+FLOPS_UNITS = ((1e12, "TFLOPs"), (1e9, "GFLOPs"), (1e6, "MFLOPs"))
 
 Rows = list[tuple[str, ...]]
 """The first is the heading."""
@@ -68,6 +70,7 @@ def tables(view: ComparisonView) -> Iterator[tuple[str, Rows]]:
     """(heading, rows) of all that is compared."""
     yield "Speed-up and accuracy degradation (Table 1 of the paper)", table_1(view)
     yield "By arm", arm_rows(view)
+    yield "Trials by arm", trial_rows(view)
     yield "By generation: speed-up in worker time", generation_rows(view)
     yield "Where a trial's seconds go (means over all trials)", phase_rows(view)
 
@@ -98,7 +101,7 @@ def table_1(view: ComparisonView) -> Rows:
 
 def arm_rows(view: ComparisonView) -> Rows:
     """What every arm came to."""
-    heads = ("accuracy", "time", "processor time", "GFLOPs an image", "trials", "failed", "best")
+    heads = ("accuracy", "time", "processor time", "FLOPs an image")
     rows: Rows = [("arm", *heads)]
     for arm in view.arms:
         rows.append(
@@ -107,10 +110,24 @@ def arm_rows(view: ComparisonView) -> Rows:
                 percent_words(arm.accuracy),
                 time_words(arm.time_s),
                 time_words(arm.cpu_s),
-                _with_bounds(arm.flops, lambda value: f"{value / 1e9:.2f}"),
+                flops_words(arm.flops),
+            )
+        )
+    return rows
+
+
+def trial_rows(view: ComparisonView) -> Rows:
+    """How the trials of every arm ended, and its best."""
+    ends = sorted({end for arm in view.arms for end in arm.ends})
+    rows: Rows = [("arm", "best accuracy", "trials", *ends)]
+    for arm in view.arms:
+        best = arm.best.fitness if arm.best else None
+        rows.append(
+            (
+                arm.name,
+                "-" if best is None else f"{best:.2%}",
                 str(sum(arm.ends.values())),
-                str(failures(arm)),
-                f"{arm.best.fitness:.2%}" if arm.best and arm.best.fitness is not None else "-",
+                *(str(arm.ends.get(end, 0)) for end in ends),
             )
         )
     return rows
@@ -129,7 +146,7 @@ def generation_rows(view: ComparisonView) -> Rows:
 
 def phase_rows(view: ComparisonView) -> Rows:
     """Why an arm takes the time it takes."""
-    heads = ("build", "shrink", "cut", "training", "rest", "search", "FLOPs kept", "s/GFLOP")
+    heads = ("build", "shrink", "cut", "training", "rest", "search", "kept", "s/GFLOP")
     rows: Rows = [("arm", *heads)]
     for arm in view.arms:
         rows.append((arm.name, *_phases(arm)))
@@ -218,37 +235,48 @@ def remarks(view: ComparisonView) -> Iterator[str]:
 def _drawn(rows: Rows) -> Table:
     table = Table(box=None, pad_edge=False)
     for number, head in enumerate(rows[0]):
-        table.add_column(head, justify="right" if number else "left")
+        table.add_column(head, justify="right" if number else "left", no_wrap=number > 0)
     for row in rows[1:]:
         table.add_row(*row)
     return table
 
 
-def _with_bounds(estimate: Estimate, words: Callable[[float], str]) -> str:
-    if estimate.low is None or estimate.high is None:
-        return words(estimate.value)
-    return f"{words(estimate.value)} [{words(estimate.low)}, {words(estimate.high)}]"
-
-
 def ratio_words(estimate: Estimate) -> str:
-    """``1.48 [1.40, 1.55]``."""
-    return _with_bounds(estimate, lambda value: f"{value:.2f}")
+    """Of two times or two costs."""
+    return _with_bounds(estimate, "{:.2f}")
 
 
 def percent_words(estimate: Estimate | None) -> str:
-    """``97.3 % [97.1, 97.6]``; ``-`` where an arm has no accuracy."""
-    if estimate is None:
-        return "-"
-    return _with_bounds(estimate, lambda value: f"{value:.2%}")
+    """Of an accuracy; ``-`` where an arm has none."""
+    return "-" if estimate is None else _with_bounds(estimate, "{:.2f}", " %", divisor=0.01)
 
 
 def points_words(estimate: Estimate | None) -> str:
-    """Of accuracies, in percentage points."""
-    if estimate is None:
-        return "-"
-    return _with_bounds(estimate, lambda value: f"{100.0 * value:+.2f}") + " points"
+    """Of a difference of accuracies."""
+    return "-" if estimate is None else _with_bounds(estimate, "{:+.2f}", " points", divisor=0.01)
 
 
 def time_words(estimate: Estimate) -> str:
-    """Seconds, for people."""
-    return _with_bounds(estimate, duration)
+    """In the unit that suits it."""
+    size_s, unit = _suiting(estimate.value, TIME_UNITS_S)
+    return _with_bounds(estimate, "{:.4g}", f" {unit}", divisor=size_s)
+
+
+def flops_words(estimate: Estimate) -> str:
+    """In the unit that suits it."""
+    size, unit = _suiting(estimate.value, FLOPS_UNITS)
+    return _with_bounds(estimate, "{:.4g}", f" {unit}", divisor=size)
+
+
+def _suiting(value: float, units: Sequence[tuple[float, str]]) -> tuple[float, str]:
+    """The largest unit of which there is at least one; the smallest where there is none."""
+    return next((one for one in units if value >= one[0]), units[-1])
+
+
+def _with_bounds(estimate: Estimate, form: str, unit: str = "", *, divisor: float = 1.0) -> str:
+    """``1.48``, and ``[1.40, 1.55]`` on a line of its own, so that columns stay narrow."""
+    value = form.format(estimate.value / divisor) + unit
+    if estimate.low is None or estimate.high is None:
+        return value
+    low, high = form.format(estimate.low / divisor), form.format(estimate.high / divisor)
+    return f"{value}\n[{low}, {high}]"

@@ -1,0 +1,263 @@
+"""Comparisons: searches that differ in their arm only, on one farm, and what is told of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from searching import FAKE_SEARCH, config_file, found, new_run, with_key
+
+from mpinas.checkpoint import load_checkpoint
+from mpinas.cli import main
+from mpinas.comparison import Comparison, comparison_of
+from mpinas.errors import ConfigurationFaults
+from mpinas.opening import RunOptions, read_config
+from mpinas.ownership import claim, release
+from mpinas.run_directory import RunDirectory
+
+ARMS = {"plain": {}, "longer": {"trial.epochs": 4}}
+COMPARED = with_key(
+    with_key(FAKE_SEARCH, "comparison", experiments=2, arms=ARMS),
+    "tuner",
+    generations=2,
+    individuals=4,
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current directory with the small comparison in it and no scheduler around."""
+    for name in ("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    config_file(tmp_path, COMPARED)
+    return tmp_path
+
+
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def compare(*arguments: object) -> Result:
+    return invoke("compare", "search.yaml", "--out", "here", *arguments)
+
+
+def comparison(text: str, folder: Path) -> Comparison:
+    file = config_file(folder, text)
+    return comparison_of(read_config(RunOptions(config=file)), folder / "here", str(file))
+
+
+def test_a_comparison_from_its_start_to_its_table(place: Path) -> None:
+    result = compare("--workers", "2")
+    assert result.exit_code == 0, result.output
+    assert "longer" in result.stdout
+    assert "Table 1" in result.stdout
+    assert result.stdout.endswith("done: here\n")
+    assert invoke("show", "here").stdout in result.stdout
+    told = json.loads(invoke("show", "here", "--json").stdout)
+    assert told["experiments_done"] == [0, 1]
+    assert [one["state"] for one in told["searches"]] == ["done"] * 4
+    longer = told["arms"]["longer"]
+    assert longer["flops_ratio"] == {"value": 0.5, "low": 0.5, "high": 0.5}
+    again = compare()
+    assert again.exit_code == 0
+    assert json.loads(invoke("show", "here", "--json").stdout) == told
+
+
+def test_arms_start_equal_and_experiments_do_not(place: Path) -> None:
+    assert compare().exit_code == 0
+    starts = {
+        (experiment, arm): load_checkpoint(
+            RunDirectory(place / "here" / f"e{experiment}" / arm).start
+        ).about
+        for experiment in (0, 1)
+        for arm in ARMS
+    }
+    for experiment in (0, 1):
+        one, another = (starts[experiment, arm] for arm in ARMS)
+        assert one["start"] == another["start"]
+        assert one["seed"] == another["seed"]  # of the split and of the trials
+        assert one["data"] == another["data"]
+    assert starts[0, "plain"]["start"] != starts[1, "plain"]["start"]
+    assert starts[0, "plain"]["seed"] != starts[1, "plain"]["seed"]
+    assert (place / "here" / "problem.h5").exists()
+    assert not list((place / "here").glob("e*/*/problem.h5")), "prepared once, for all"
+
+
+def test_a_search_is_the_same_alone_as_with_neighbours(place: Path) -> None:
+    """On two workers that take trials of all four searches as they come."""
+    assert (
+        compare("--workers", "2", "--set", "trial.fake.seconds={mean: 0.02, sigma: 1}").exit_code
+        == 0
+    )
+    for run in ("e0/longer", "e1/plain"):
+        alone = place / "alone" / run
+        assert invoke("run", f"here/{run}/config.yaml", "--out", alone).exit_code == 0
+        assert found(RunDirectory(alone)) == found(RunDirectory(place / "here" / run))
+
+
+def test_trials_of_neighbours_keep_the_workers_busy(place: Path) -> None:
+    """A generation of one search cannot begin before the last is told; others can meanwhile."""
+    options = ("--set", "tuner.individuals=3", "--set", "trial.fake.failures={}")
+    lines = compare("--workers", "5", *options).stderr.splitlines()
+    started = [line.split()[1:3] for line in lines if " started on " in line]
+    searches = [search for search, _ in started]
+    assert {*searches[:5]} == {"e0/plain", "e0/longer"}
+    second = next(at for at, (_, trial) in enumerate(started) if trial.startswith("g001"))
+    assert any(search.startswith("e1/") for search in searches[:second])
+
+
+def test_what_a_search_logs_stands_in_its_own_log(place: Path) -> None:
+    result = compare()
+    log = (place / "here" / "e1" / "longer" / "run.log").read_text()
+    assert "generation 1: told" in log
+    assert "e1/longer g0" not in log
+    assert log.count("generation 1: told") == 1
+    assert result.stderr.count("generation 1: told") == 4
+    assert "e1/longer generation 1: told" in result.stderr
+
+
+def test_it_can_be_made_larger_and_not_smaller(place: Path) -> None:
+    assert compare("--experiments", "1").exit_code == 0
+    before = found(RunDirectory(place / "here" / "e0" / "plain"))
+    more = yaml.safe_load(COMPARED)
+    more["comparison"]["arms"]["third"] = {"trial.epochs": 3}
+    config_file(place, yaml.safe_dump(more, sort_keys=False))
+    result = compare()
+    assert result.exit_code == 0, result.output
+    assert "2 of 2 experiments done, 6 of 6 searches" in result.stdout
+    assert found(RunDirectory(place / "here" / "e0" / "plain")) == before
+    config_file(place, COMPARED)
+    for refused in (compare(), compare("--experiments", "1")):
+        assert refused.exit_code == 2
+        assert len(refused.stderr.splitlines()) == 1
+        assert "here: has 2 experiments of the arms plain, longer, third" in refused.stderr
+    assert "3 arms" in invoke("show", "here").stdout, "nothing is hidden"
+
+
+def test_other_searches_and_other_directories_are_refused(place: Path) -> None:
+    assert compare("--experiments", "1").exit_code == 0
+    refused = compare("--experiments", "1", "--set", "tuner.individuals=5")
+    assert refused.exit_code == 2
+    assert "e0/plain: holds another search" in refused.stderr
+    new_run(place, "run")
+    (place / "other").mkdir()
+    (place / "other" / "thesis.tex").touch()
+    for out in ("run", "other"):
+        refused = invoke("compare", "search.yaml", "--out", out)
+        assert refused.exit_code == 2
+        assert f"{out}: exists and is not a comparison" in refused.stderr
+    refused = invoke("run", "search.yaml", "--out", "here")
+    assert refused.exit_code == 2
+    assert "exists and is not a run" in refused.stderr
+
+
+def test_fresh_sets_the_old_one_aside(place: Path) -> None:
+    assert compare("--experiments", "1").exit_code == 0
+    assert compare("--experiments", "1", "--fresh", "--set", "seed=6").exit_code == 0
+    (aside,) = place.glob("here.*Z")
+    old, new = (found(RunDirectory(one / "e0" / "plain")) for one in (aside, place / "here"))
+    assert len(old) == len(new)
+    assert old != new
+
+
+def test_one_of_its_searches_that_another_job_works_on_refuses_it(place: Path) -> None:
+    assert compare("--experiments", "1").exit_code == 0
+    directory = RunDirectory(place / "here" / "e0" / "longer")
+    directory.checkpoint(1).unlink()
+    owner = claim(directory, heartbeat_s=60.0, dead=None)
+    try:
+        for options in ((), ("--fresh",)):
+            refused = compare("--experiments", "1", *options)
+            assert refused.exit_code == 2, refused.output
+            assert "e0/longer" in refused.stderr
+    finally:
+        release(directory, owner)
+    assert compare("--experiments", "1").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arms", "words"),
+    [
+        ({"a": {}, "b": {"trial.epochs": 0}}, "comparison.arms.b: trial.epochs"),
+        ({"a": {}, "b": {"trial.epoch": 2}}, "comparison.arms.b: trial.epoch"),
+        ({"a": {}, "b": {"trial.threads": 2}}, "comparison.arms.b: all arms share the workers"),
+        ({"a": {}, "b": {"seed": 2}}, "arms differ in the search only, not in seed"),
+        ({"a": {}, "../b": {}}, "the name of an arm is that of a folder"),
+        ({"a": {}}, "comparison.arms"),
+    ],
+)
+def test_what_is_no_arm_is_told_before_anything_is_written(
+    place: Path, arms: dict[str, object], words: str
+) -> None:
+    config_file(place, with_key(FAKE_SEARCH, "comparison", arms=arms))
+    refused = compare()
+    assert refused.exit_code == 2
+    assert words in refused.stderr
+    assert not (place / "here").exists()
+
+
+def test_all_arms_are_checked_at_once(tmp_path: Path) -> None:
+    arms = {"a": {"trial.epochs": 0}, "b": {"trial.batch_size": 0}}
+    with pytest.raises(ConfigurationFaults) as caught:
+        comparison(with_key(FAKE_SEARCH, "comparison", arms=arms), tmp_path)
+    assert len(caught.value.faults) == 2
+
+
+def test_arms_that_begin_elsewhere_are_named(place: Path) -> None:
+    arms = {"plain": {}, "crowd": {"tuner.modules.population": 12}}
+    config_file(place, with_key(FAKE_SEARCH, "comparison", experiments=1, arms=arms))
+    result = compare()
+    assert result.exit_code == 0
+    line = "experiment 0: its arms began with different populations"
+    assert line in result.stderr
+    assert line in invoke("show", "here").stdout.replace("\n", " ")
+
+
+def test_an_arm_is_a_value_of_any_kind(tmp_path: Path) -> None:
+    rates = {"min": 0.01, "max": 0.1, "scale": "log"}
+    arms = {"plain": {}, "rates": {"trial.learning_rate": rates, "trial.optimizer": "sgd"}}
+    made = comparison(with_key(FAKE_SEARCH, "comparison", experiments=1, arms=arms), tmp_path)
+    plain, other = made.runs
+    assert other.config.trial.optimizer == "sgd"
+    assert other.config.trial.learning_rate.max == 0.1
+    back = replace(other, config=other.config.model_copy(update={"trial": plain.config.trial}))
+    assert back.config.model_dump(exclude={"name"}) == plain.config.model_dump(exclude={"name"})
+
+
+def test_without_an_experiment_that_is_done_there_is_no_table(place: Path) -> None:
+    assert compare("--experiments", "1").exit_code == 0
+    RunDirectory(place / "here" / "e0" / "longer").checkpoint(1).unlink()
+    text = invoke("show", "here").stdout
+    assert "0 of 1 experiments done, 1 of 2 searches" in text
+    assert "Table 1" not in text
+    assert "stopped" in text
+    assert json.loads(invoke("show", "here", "--json").stdout)["arms"] == {}
+
+
+def test_failures_only_have_no_accuracy(place: Path) -> None:
+    assert compare("--set", "trial.fake.failures={nan: 1.0}").exit_code == 0
+    told = json.loads(invoke("show", "here", "--json").stdout)["arms"]["longer"]
+    assert told["accuracy"] is None
+    assert told["degradation"] is None
+    assert told["speed_up"]["value"] > 0
+
+
+def test_its_searches_are_runs_like_any_other(place: Path) -> None:
+    assert compare("--experiments", "1").exit_code == 0
+    assert invoke("show", "here/e0/plain", "g000-t000").exit_code == 0
+
+
+def test_lost_data_are_prepared_again_and_other_data_refused(place: Path) -> None:
+    assert compare("--experiments", "1").exit_code == 0
+    (place / "here" / "problem.h5").unlink()
+    assert compare("--experiments", "2").exit_code == 0
+    assert (place / "here" / "problem.h5").exists()
+    (place / "here" / "comparison.yaml").unlink()
+    refused = compare("--experiments", "2")
+    assert refused.exit_code == 2
+    assert "not a comparison" in refused.stderr
