@@ -180,7 +180,8 @@ def _move_up(building: Path, path: Path) -> None:
 
 def _cannot_be_made(path: Path, error: OSError) -> str:
     if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-        return fault(str(path), "another job has just made this run directory")
+        cure = "The same command goes on with it when that job has ended"
+        return fault(str(path), "another job has just made this run directory", cure=cure)
     return fault(
         str(path),
         f"the run directory cannot be made: {error.strerror}",

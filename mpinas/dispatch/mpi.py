@@ -128,11 +128,16 @@ def _initialise(mpi: Any) -> None:
     """MPI_Init_thread, called past mpi4py, which keeps Python's lock: no thread could run, and
     nothing could end this process, while it waits for a rank that does not come.
 
-    Errors become exceptions, as mpi4py has it.
+    Errors become exceptions, as mpi4py has it. Where the function is not found among what mpi4py is
+    linked with, mpi4py calls it.
     """
-    library = ctypes.CDLL(mpi.__file__)
+    try:
+        begin = ctypes.CDLL(mpi.__file__).MPI_Init_thread
+    except (OSError, AttributeError):
+        mpi.Init_thread(mpi.THREAD_FUNNELED)
+        return
     provided = ctypes.c_int()
-    code = library.MPI_Init_thread(None, None, mpi.THREAD_FUNNELED, ctypes.byref(provided))
+    code = begin(None, None, mpi.THREAD_FUNNELED, ctypes.byref(provided))
     if code != mpi.SUCCESS:
         raise mpi.Exception(code)
     for communicator in (mpi.COMM_WORLD, mpi.COMM_SELF):
