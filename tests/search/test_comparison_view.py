@@ -1,0 +1,210 @@
+"""The figures of a comparison, on trials whose times and accuracies are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+from searching import FAKE_SEARCH, config_file, drive, fake_result, with_key
+
+from mpinas.comparison import ComparedRun, Comparison, comparison_of
+from mpinas.config_file import dump_config
+from mpinas.opening import RunOptions, fill_directory, read_config, search_setting
+from mpinas.records import (
+    Costs,
+    Curves,
+    Failure,
+    Shrink,
+    ShrinkOutcome,
+    Times,
+    TrialResult,
+    TrialSpec,
+    TrialStatus,
+    trial_number,
+)
+from mpinas.report.comparison_tables import phase_rows, remarks, table_1
+from mpinas.report.comparison_view import (
+    ComparisonView,
+    Estimate,
+    estimate,
+    load_comparison,
+    training_flops,
+)
+from mpinas.run_directory import RunDirectory, Status, create_run_directory, save_status
+from mpinas.search import Search
+
+INDIVIDUALS, GENERATIONS = 4, 2
+Evaluate = Callable[[ComparedRun, TrialSpec], TrialResult]
+
+
+def compared(
+    folder: Path,
+    evaluate: Evaluate,
+    *,
+    experiments: int = 1,
+    search_s: Mapping[str, float] | None = None,
+) -> ComparisonView:
+    """A comparison of ``plain`` and ``other`` whose trials end as told.
+
+    Args:
+        search_s: processor seconds of each generation's search, by arm.
+    """
+    arms = {"plain": {}, "other": {"trial.epochs": 4}}
+    text = with_key(FAKE_SEARCH, "comparison", experiments=experiments, arms=arms)
+    text = with_key(text, "tuner", generations=GENERATIONS, individuals=INDIVIDUALS)
+    text = with_key(text, "space", max_parameters=None)
+    text = with_key(text, "trial", fake={})
+    file = config_file(folder, text)
+    comparison = comparison_of(read_config(RunOptions(config=file)), folder / "here", str(file))
+    comparison.directory.path.mkdir()
+    comparison.directory.config.write_text(dump_config(comparison.config))
+    for run in comparison.runs:
+        _drive(run, evaluate)
+        spent_s = dict.fromkeys(range(GENERATIONS), (search_s or {}).get(run.arm, 0.0))
+        save_status(RunDirectory(run.path), Status(search_s=spent_s))
+    return load_comparison(folder / "here")
+
+
+def _drive(run: ComparedRun, evaluate: Evaluate) -> None:
+    directory = create_run_directory(run.path, lambda new: fill_directory(run.config, new))
+    search = Search(search_setting(run.config, directory), directory)
+    drive(search, evaluate=lambda spec: evaluate(run, spec))
+
+
+def ended(spec: TrialSpec, fitness: float, seconds: float, start_s: float = 3.0) -> TrialResult:
+    """A trial that took so many seconds on its worker; how long it waited to start is no time of
+    its own."""
+    whole_s, cpu_s = start_s + seconds, 2 * seconds
+    times = Times(start_s=start_s, train_s=seconds, wall_time_s=whole_s, cpu_s=cpu_s)
+    return replace(fake_result(spec), fitness=fitness, times=times)
+
+
+def test_speed_up_is_the_first_arms_time_over_the_others(tmp_path: Path) -> None:
+    def evaluate(run: ComparedRun, spec: TrialSpec) -> TrialResult:
+        seconds = {"plain": 8.0, "other": 2.0}[run.arm]
+        if trial_number(spec.trial_id)[0] == 1:
+            seconds *= {"plain": 1.0, "other": 2.0}[run.arm]
+        return ended(spec, 0.5, seconds, start_s=100.0)
+
+    view = compared(tmp_path, evaluate, search_s={"plain": 4.0, "other": 1.0})
+    plain, other = view.arms
+    assert plain.time_s.value == pytest.approx(8.0 * 8 + 2 * 4.0)
+    assert other.time_s.value == pytest.approx(4 * 2.0 + 4 * 4.0 + 2 * 1.0)
+    against = other.against
+    assert against is not None
+    assert against.speed_up.value == pytest.approx(72.0 / 26.0)
+    assert against.processor_speed_up.value == pytest.approx((128 + 8) / (48 + 2))
+    assert [one.value for one in against.generations] == pytest.approx([36.0 / 9.0, 36.0 / 17.0])
+    assert plain.against is None
+    assert against.speed_up.low is None
+
+
+def test_accuracy_is_that_of_the_merged_last_generations(tmp_path: Path) -> None:
+    """So a search with failures counts less, and an early generation not at all."""
+
+    def evaluate(run: ComparedRun, spec: TrialSpec) -> TrialResult:
+        generation, index = trial_number(spec.trial_id)
+        if run.arm == "plain":
+            return ended(spec, 0.8, 1.0)
+        if run.experiment == 1 and index > 0:
+            return failed(spec)
+        return ended(spec, 0.1 if generation == 0 else 0.6 + 0.2 * run.experiment, 1.0)
+
+    view = compared(tmp_path, evaluate, experiments=2)
+    other = view.arms[1]
+    assert other.accuracy is not None
+    assert other.against is not None
+    assert other.accuracy.value == pytest.approx(fmean([0.6] * INDIVIDUALS + [0.8]))
+    assert (other.accuracy.low, other.accuracy.high) == pytest.approx((0.6, 0.8))
+    degradation = other.against.degradation
+    assert degradation is not None
+    assert degradation.value == pytest.approx(0.8 - fmean([0.6] * INDIVIDUALS + [0.8]))
+    assert other.ends["nan"] == GENERATIONS * (INDIVIDUALS - 1)
+    assert any("no accuracy" in line for line in remarks(view))
+    assert any("ranges" in line for line in remarks(view))
+
+
+def failed(spec: TrialSpec) -> TrialResult:
+    result = fake_result(spec)
+    return replace(
+        result, status=TrialStatus.FAILED, failure=Failure.NOT_A_NUMBER, fitness=None, error="nan"
+    )
+
+
+def test_only_experiments_in_which_all_arms_are_done_count(tmp_path: Path) -> None:
+    def evaluate(run: ComparedRun, spec: TrialSpec) -> TrialResult:
+        return ended(spec, 0.5, 1.0 + run.experiment)
+
+    compared(tmp_path, evaluate, experiments=2)
+    RunDirectory(tmp_path / "here" / "e1" / "other").checkpoint(GENERATIONS - 1).unlink()
+    view = load_comparison(tmp_path / "here")
+    assert view.experiments == (0,)
+    assert view.arms[0].time_s == Estimate(value=8.0, low=None, high=None, experiments=1)
+
+
+def test_what_is_paired_is_resampled_in_pairs(tmp_path: Path) -> None:
+    """Experiments differ tenfold, arms always by two: that leaves no doubt about the ratio."""
+
+    def evaluate(run: ComparedRun, spec: TrialSpec) -> TrialResult:
+        return ended(spec, 0.5, 10.0 ** (run.experiment % 2) / (1 + (run.arm == "other")))
+
+    view = compared(tmp_path, evaluate, experiments=5)
+    plain, other = view.arms
+    assert other.against is not None
+    speed_up = other.against.speed_up
+    assert (speed_up.low, speed_up.value, speed_up.high) == pytest.approx((2.0, 2.0, 2.0))
+    assert plain.time_s.low is not None
+    assert plain.time_s.high is not None
+    assert 8.0 <= plain.time_s.low < plain.time_s.value < plain.time_s.high <= 80.0
+    assert any("resampling the 5 experiments" in line for line in remarks(view))
+
+
+def test_the_interval_is_that_of_resampled_experiments() -> None:
+    """Against the exact distribution of the mean of five draws from five numbers."""
+    made = estimate([0.0, 0.0, 0.0, 0.0, 1.0], fmean)
+    assert made.value == pytest.approx(0.2)
+    assert made.low == 0.0  # five draws without the one: (4/5)**5 = 0.33
+    assert made.high == pytest.approx(0.6)  # four or five of it: 0.0067, three: 0.051
+    assert estimate([0.0, 0.0, 0.0, 0.0, 1.0], fmean) == made
+
+
+def test_costs_count_the_shrink_with_the_whole_network(tmp_path: Path) -> None:
+    file = config_file(tmp_path, with_key(FAKE_SEARCH, "trial", epochs=6))
+    config = read_config(RunOptions(config=file))
+    whole, left = (Costs(flops=flops, parameters=1, activations=1) for flops in (1000, 400))
+    curves = Curves(training_loss=(1.0,) * 5)
+    shrink = Shrink(outcome=ShrinkOutcome.SHRUNK, steps=3, alive_flops_at_start=1000)
+    plain = TrialResult(
+        trial_id="g000-t000",
+        network_hash="x",
+        status=TrialStatus.COMPLETE,
+        fitness=0.5,
+        curves=curves,
+        costs=whole,
+    )
+    assert training_flops(config, plain) == 5000
+    shrunk = replace(plain, shrunk_costs=left, shrink=shrink)
+    assert training_flops(config, shrunk) == 1000 + 5 * 400
+    broken = replace(plain, shrink=replace(shrink, outcome=ShrinkOutcome.BROKEN))
+    assert training_flops(config, broken) == 1000 + 5000
+    assert training_flops(config, replace(plain, costs=None)) == 0
+
+
+@pytest.mark.parametrize(("problem", "speed_up"), [("mnist", "1.48"), ("tiny_imagenet", "2.14")])
+def test_the_papers_own_figures_stand_beside(tmp_path: Path, problem: str, speed_up: str) -> None:
+    view = compared(tmp_path, lambda run, spec: ended(spec, 0.5, 1.0))
+    assert len(table_1(view)) == 2
+    named = view.comparison.config.problem.model_copy(update={"name": problem})
+    config = view.comparison.config.model_copy(update={"problem": named})
+    known: Comparison = replace(view.comparison, config=config)
+    assert table_1(replace(view, comparison=known))[-1][:2] == ("the paper's shrink", speed_up)
+
+
+def test_where_the_time_goes_adds_up(tmp_path: Path) -> None:
+    view = compared(tmp_path, lambda run, spec: ended(spec, 0.5, 2.0), search_s={"plain": 8.0})
+    head, plain, _ = phase_rows(view)
+    cells = dict(zip(head, plain, strict=True))
+    assert (cells["training"], cells["rest"], cells["search"]) == ("2.0", "0.0", "2.0")
