@@ -154,14 +154,14 @@ class Pump:
 
     def _take(self, event: Event) -> None:
         """Hands an event to the search it is of; a lost worker is one to all of them."""
-        if isinstance(event, WorkerLost):
-            self._note_lost(event)
         if isinstance(event, Finished):
             lane, trial = self._lane_of(event.result.trial_id)
             lane.take(Finished(result=replace(event.result, trial_id=trial)))
         elif event.trial_id is not None:
             lane, trial = self._lane_of(event.trial_id)
             lane.take(replace(event, trial_id=trial))
+        if isinstance(event, WorkerLost):
+            self._note_lost(event)
 
     def _note_lost(self, event: WorkerLost) -> None:
         worker = event.worker

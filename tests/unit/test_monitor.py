@@ -38,8 +38,8 @@ class Account:
     def lose(self, rank: int, trial_id: str | None = None) -> None:
         self.left -= 1
         event = WorkerLost(worker=worker(rank), trial_id=trial_id, reason="its process died")
-        self.monitor.lost(event, left=self.left)
         self.monitor.take(event)
+        self.monitor.lost(event, left=self.left)
 
     def end_trial(self, busy_s: float) -> None:
         result = TrialResult(
@@ -112,8 +112,7 @@ def test_who_is_lost_stands_in_the_status_at_once_with_the_reason(account: Accou
     assert isinstance(lost, LostWorker)
     assert (lost.host, lost.rank, lost.device) == ("n1", 2, "gpu:0")
     assert lost.reason == "its process died"
-    assert status.workers == 2
-    assert account.status().running == ()
+    assert (status.workers, status.running) == (2, ())
 
 
 def test_the_next_job_has_lost_nobody_yet(account: Account) -> None:
