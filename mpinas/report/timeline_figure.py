@@ -8,6 +8,7 @@ from typing import Any
 
 from mpinas.report.drawing import FILLS, INK, PALE, SOFT, bars, canvas, finish
 from mpinas.report.page import Figure
+from mpinas.report.tables import duration
 from mpinas.report.timeline import Cause, Span, Timeline, WorkerName
 
 ROWS = 40
@@ -179,7 +180,7 @@ def shares_figure(found: Timeline) -> Figure | None:
         drawing,
         name="worker-time",
         title=f"Where the workers' time went: {shares[Cause.TRIALS]:.0f} % into trials",
-        caption=f"In all {found.duty_s / 3600:.3g} worker-hours, from each job's first order to "
+        caption=f"In all {duration(found.duty_s)} of workers' time, from each job's first order to "
         "its last result, of every worker that had a trial in it.",
         alternative=f"{shares[Cause.TRIALS]:.1f} % of the workers' time went into trials; the "
         f"largest other share is {largest.value}, {idle[largest]:.1f} %.",
