@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from mpinas.cli.common import EXIT_DONE, exit_code
+from mpinas.comparison import comparison_of, comparison_path
 from mpinas.jobs.request import JobRequest
 from mpinas.jobs.script import job_script
 from mpinas.jobs.submit import submit
@@ -18,7 +19,11 @@ from mpinas.opening import RunOptions, read_config, run_path
 @click.command("job")
 @click.argument("scheduler", metavar="SCHEDULER")
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Run directory [runs/<name>].")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Run directory [runs/<name>, or runs/<name>-comparison].",
+)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key.")
 @click.option("--nodes", type=click.IntRange(1, 100_000), default=1, show_default=True)
 @click.option(
@@ -54,12 +59,14 @@ from mpinas.opening import RunOptions, read_config, run_path
 @click.option(
     "--without", metavar="NAMES", default="", help="Leave out, as in gpu,memory,requeue,warning."
 )
+@click.option("--compare", "comparing", is_flag=True, help="A comparison, not one search.")
 @click.option("--submit", "submitting", is_flag=True, help="Submit it instead of printing it.")
 def job(
     scheduler: str,
     config: Path,
     out: Path | None,
     overrides: tuple[str, ...],
+    comparing: bool,
     submitting: bool,
     **options: Any,
 ) -> None:
@@ -68,11 +75,21 @@ def job(
     The configuration is checked first. docs/clusters.md has an example for each.
     """
     run_options = RunOptions(config=config, out=out, overrides=overrides)
-    sys.exit(exit_code(lambda: _job(scheduler, run_options, submitting, options)))
+    sys.exit(exit_code(lambda: _job(scheduler, run_options, comparing, submitting, options)))
 
 
-def _job(scheduler: str, run_options: RunOptions, submitting: bool, options: dict[str, Any]) -> int:
+def _job(
+    scheduler: str,
+    run_options: RunOptions,
+    comparing: bool,
+    submitting: bool,
+    options: dict[str, Any],
+) -> int:
     config = read_config(run_options)
+    out = run_path(config, run_options)
+    if comparing:
+        out = comparison_path(config, run_options)
+        comparison_of(config, out, str(run_options.config))  # refuses what is no arm
     here = Path.cwd()
     if options["cpus_per_worker"] is None:
         options["cpus_per_worker"] = config.trial.threads
@@ -80,7 +97,8 @@ def _job(scheduler: str, run_options: RunOptions, submitting: bool, options: dic
     request = JobRequest(
         config=run_options.config.absolute(),
         directory=here,
-        out=run_path(config, run_options).absolute(),
+        out=out.absolute(),
+        verb="compare" if comparing else "run",
         python=sys.executable,
         overrides=tuple(run_options.overrides),
         environment=None if environment is None else environment.absolute(),

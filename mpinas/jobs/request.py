@@ -22,6 +22,7 @@ class JobRequest:
             a copy of the script from elsewhere.
         directory: where the job is submitted.
         out: the run directory.
+        verb: of mpinas, ``run`` or ``compare``.
         python: what starts Python where no environment is activated.
         overrides: ``key=value``, given on to the program.
         nodes: how many, each with the same number of workers, or one less.
@@ -43,6 +44,7 @@ class JobRequest:
     config: Path
     directory: Path
     out: Path
+    verb: str = "run"
     python: str = "python"
     overrides: tuple[str, ...] = ()
     nodes: int = 1

@@ -241,7 +241,8 @@ def _launch(layout: Layout, launcher: Launcher) -> str:
 
 def _program(request: JobRequest, layout: Layout, launcher: Launcher) -> str:
     python = request.python if request.environment is None else "python"
-    words = [python, "-m", "mpinas", "run", str(request.config), "--out", str(request.out)]
+    words = [python, "-m", "mpinas", request.verb, str(request.config)]
+    words += ["--out", str(request.out)]
     for override in request.overrides:
         words += ["--set", override]
     if launcher.alone:

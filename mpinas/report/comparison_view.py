@@ -172,6 +172,11 @@ def load_comparison(path: Path) -> ComparisonView:
     )
 
 
+def is_running(view: ComparisonView) -> bool:
+    """Whether a job works on it."""
+    return any(one.state == "running" for one in view.runs)
+
+
 def _measured(run: ComparedRun) -> Measured:
     directory = RunDirectory(run.path)
     generations = run.config.tuner.generations

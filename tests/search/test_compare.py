@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -250,6 +253,26 @@ def test_failures_only_have_no_accuracy(place: Path) -> None:
 def test_its_searches_are_runs_like_any_other(place: Path) -> None:
     assert compare("--experiments", "1").exit_code == 0
     assert invoke("show", "here/e0/plain", "g000-t000").exit_code == 0
+
+
+def test_a_comparison_that_goes_on_is_followed(place: Path) -> None:
+    """In a pipe by a line for each change, and at the end the table."""
+    program = [sys.executable, "-m", "mpinas"]
+    slowly = ("--set", "trial.fake.seconds={mean: 0.5, sigma: 0.1}", "--workers", "2")
+    job = [*program, "compare", "search.yaml", "--out", "here", *slowly]
+    with subprocess.Popen(job, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as comparing:
+        while comparing.poll() is None and "running" not in invoke("show", "here").stdout:
+            time.sleep(0.05)
+        following = [*program, "show", "here", "--follow"]
+        followed = subprocess.run(following, capture_output=True, text=True, timeout=120)
+        assert comparing.wait(timeout=60) == 0
+    assert followed.returncode == 0, followed.stderr
+    before, table = followed.stdout.split("small: 2 arms, 2 of 2", 1)
+    lines = before.splitlines()
+    assert len(lines) > 1
+    assert len({*lines}) == len(lines)
+    assert all(line.startswith("small: 2 arms, ") and line.endswith(" trials") for line in lines)
+    assert "Table 1" in table
 
 
 def test_lost_data_are_prepared_again_and_other_data_refused(place: Path) -> None:

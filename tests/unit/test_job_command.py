@@ -110,3 +110,14 @@ def test_submit_where_it_cannot(
     result = invoke(scheduler, "search.yaml", "--submit")
     assert (result.exit_code, result.stdout) == (2, "")
     assert words in result.stderr
+
+
+def test_a_comparison_is_a_job_as_well(place: Path) -> None:
+    result = invoke("slurm", "search.yaml", "--compare", "--workers", "3")
+    assert result.exit_code == 0, result.output
+    folder = f"{place.parent}/runs/small-comparison"
+    assert f"-m mpinas compare {place} --out {folder}" in result.stdout
+    arms = "comparison.arms={a: {}, b: {trial.epoch: 2}}"
+    refused = invoke("slurm", "search.yaml", "--compare", "--set", arms)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "comparison.arms.b: trial.epoch" in refused.stderr
