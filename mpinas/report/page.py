@@ -45,8 +45,16 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A cell that leads to another file. ``address`` is relative to the page, and quoted."""
+
+    text: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Cells as text.
+    """Cells as text; line ends in numbers and short cells are kept.
 
     Attributes:
         numbers: indices of columns that are aligned right.
@@ -54,7 +62,7 @@ class Table:
 
     title: str
     head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[str | Link, ...], ...]
     numbers: frozenset[int] = frozenset()
     caption: str = ""
 
@@ -116,6 +124,7 @@ def render(page: Page) -> str:
     )
     environment.tests["figure"] = lambda block: isinstance(block, Figure)
     environment.tests["table"] = lambda block: isinstance(block, Table)
+    environment.tests["link"] = lambda cell: isinstance(cell, Link)
     environment.tests["folded"] = lambda block: isinstance(block, Folded)
     text: str = environment.get_template("page.html").render(page=page)
     # The name of a directory may hold bytes that are no text.

@@ -1,0 +1,123 @@
+"""Where the time and the FLOPs of compared searches go: why a speed-up is what it is.
+
+Comes in: searches as ``comparison_view`` measured them. Comes out: sums and shares. A trial's time
+is that of the comparison: from its child's first line on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from statistics import fmean
+
+from mpinas.records import TrialResult, trial_number
+from mpinas.report.comparison_view import Measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phases:
+    """Seconds, or shares of somebody's seconds.
+
+    Attributes:
+        cut: the narrower network is built and gets its weights.
+        rest: of a trial's time: its data, its evaluations, what no phase is named for.
+        search: processor time of the search itself, between trials.
+    """
+
+    build: float
+    shrink: float
+    cut: float
+    training: float
+    rest: float
+    search: float
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(cls))
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        return tuple(getattr(self, name) for name in self.names())
+
+    @property
+    def whole(self) -> float:
+        return sum(self.values)
+
+    def over(self, divisor: float) -> Phases:
+        """Each of them divided by a positive number."""
+        return Phases(**{name: getattr(self, name) / divisor for name in self.names()})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFlops:
+    """FLOPs of forward passes for one training image, by all trials in all epochs.
+
+    Attributes:
+        shrink: with the whole networks, in the regularised epochs.
+        training: with the networks that were left.
+    """
+
+    shrink: float
+    training: float
+
+
+def summed_phases(runs: Sequence[Measured]) -> Phases:
+    """Seconds of all trials of some searches, and of the searches themselves."""
+    times = [result.times for run in runs for result in run.results]
+    named = {
+        "build": sum(one.build_s for one in times),
+        "shrink": sum(one.shrink_s for one in times),
+        "cut": sum(one.rebuild_s for one in times),
+        "training": sum(one.train_s for one in times),
+    }
+    whole = sum(one.wall_time_s - one.start_s for one in times)
+    search = sum(sum(run.search_s) for run in runs)
+    return Phases(**named, rest=max(0.0, whole - sum(named.values())), search=search)
+
+
+def phases_of_a_trial(runs: Sequence[Measured]) -> Phases | None:
+    """Means over all trials, with their share of the search's time; None without a trial."""
+    trials = sum(len(run.results) for run in runs)
+    return summed_phases(runs).over(trials) if trials else None
+
+
+def summed_flops(runs: Sequence[Measured]) -> TrainingFlops:
+    """What all trials of some searches spent."""
+    shrink = training = 0.0
+    for run in runs:
+        for result in run.results:
+            if result.costs is None:
+                continue
+            trained = result.shrunk_costs or result.costs
+            training += trained.flops * len(result.curves.training_loss)
+            shrink += result.costs.flops * shrink_epochs(run, result)
+    return TrainingFlops(shrink=shrink, training=training)
+
+
+def shrink_epochs(run: Measured, result: TrialResult) -> float:
+    """Regularised epochs that a trial made before those of its curves; 0 without a shrink."""
+    if result.shrink is None:
+        return 0.0
+    return run.run.config.trial_of(trial_number(result.trial_id)[0]).shrink.epochs
+
+
+def kept_shares(results: Iterable[TrialResult]) -> tuple[float, ...]:
+    """FLOPs after the shrink over those before, in 0..1, of each trial that tells both."""
+    return tuple(
+        result.shrunk_costs.flops / result.costs.flops
+        for result in results
+        if result.costs and result.shrunk_costs and result.costs.flops
+    )
+
+
+def mean_kept(results: Iterable[TrialResult]) -> float | None:
+    """In 0..1; None where no trial had a shrink that held."""
+    shares = kept_shares(results)
+    return fmean(shares) if shares else None
+
+
+def seconds_per_gflop(runs: Sequence[Measured]) -> float | None:
+    """Training seconds of all images, per GFLOP of one image's forward passes in all epochs."""
+    flops = summed_flops(runs).training
+    known = [result for run in runs for result in run.results if result.costs is not None]
+    return sum(one.times.train_s for one in known) / flops * 1e9 if flops else None
