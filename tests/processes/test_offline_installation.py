@@ -105,6 +105,7 @@ def test_a_search_runs_on_its_own_mpi(environment: Path, tmp_path: Path) -> None
     done = run(launcher, "-n", "2", *command, cwd=tmp_path, PATH=path)
     assert done.returncode == 0, done.stderr
     assert '"status": "done"' in mpinas(environment, "show", "runs/small", "--json", cwd=tmp_path)
+    assert "index.html" in mpinas(environment, "report", "runs/small", cwd=tmp_path)
 
 
 def test_it_writes_the_same_job_script(environment: Path, tmp_path: Path) -> None:
