@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from legible import all_legible, illegible, texts
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.text import Text
 from reporting import NOON, failing, part_of_run, timed, whole_run
 from searching import drive, new_run, search_in
 
@@ -37,9 +36,6 @@ from mpinas.report.timeline_figure import timeline_figure
 from mpinas.run_directory import RunDirectory
 from mpinas.space.layers import LAYERS
 
-LEAST_GAP = 8
-"""Between texts beside each other, in pixels of the drawing: about half a letter."""
-
 
 @pytest.fixture
 def drawings(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -55,51 +51,6 @@ def drawings(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         name = "timeline_figure" if module == "timeline" else f"{module}_figures"
         monkeypatch.setattr(f"mpinas.report.{name}.finish", finish_and_keep)
     return found
-
-
-def texts(figure: Any) -> Iterator[tuple[Text, Any]]:
-    """What can be read in a drawing, and where it stands, in pixels."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    unseen = set(itertools.chain.from_iterable(map(_unseen, figure.axes)))
-    for text in figure.findobj(Text):
-        if text.get_visible() and text.get_text().strip() and text not in unseen:
-            yield text, text.get_window_extent(canvas.get_renderer())
-
-
-def _unseen(axes: Any) -> Iterator[Text]:
-    """Labels of ticks beyond the ends of an axis, or of one that is off."""
-    for axis in (axes.xaxis, axes.yaxis):
-        low, high = sorted(axis.get_view_interval())
-        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
-            if not axes.axison or not low <= tick.get_loc() <= high:
-                yield from (tick.label1, tick.label2)
-        if not axes.axison:
-            yield axis.label
-
-
-def illegible(figure: Any) -> list[str]:
-    """Pairs of texts of which one is upon the other, and texts that are cut off."""
-    found = list(texts(figure))
-    width, height = figure.bbox.width, figure.bbox.height
-    cut = [
-        f"cut off: {text.get_text()!r}"
-        for text, box in found
-        if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1
-    ]
-    upon = [
-        f"{one.get_text()!r} upon {other.get_text()!r}"
-        for (one, box), (other, other_box) in itertools.combinations(found, 2)
-        if min(box.x1, other_box.x1) - max(box.x0, other_box.x0) > -LEAST_GAP
-        and min(box.y1, other_box.y1) - max(box.y0, other_box.y0) > 1
-    ]
-    return cut + upon
-
-
-def all_legible(drawings: dict[str, Any]) -> bool:
-    assert drawings
-    assert {name: faults for name, one in drawings.items() if (faults := illegible(one))} == {}
-    return True
 
 
 def with_failures(folder: Path) -> RunDirectory:
