@@ -199,7 +199,7 @@ def wait_for_file(file: Path, job: subprocess.Popen[str], limit_s: float = 120.0
 def check_end_before_a_trial(job: subprocess.Popen[str], out: Path, code: int = 75) -> str:
     """Long before the function of the user, or the limit for first words, would let it."""
     try:
-        output, errors = job.communicate(timeout=60)
+        output, errors = job.communicate(timeout=120)
     finally:
         mpi_launcher.stop(job)
     assert job.returncode == code, output + errors
@@ -218,10 +218,10 @@ def test_data_that_are_being_prepared_hold_nobody(
     config, out, script = config_file(tmp_path), tmp_path / "run", tmp_path / "slow_data.py"
     script.write_text(SLOW_DATA)
     data = ("--set", f"problem={{name: python, path: '{script}:load'}}")
-    limit = ("--walltime", "00:00:20", "--set", "run.grace_s=1") if by_the_clock else ()
+    limit = ("--walltime", "00:00:30", "--set", "run.grace_s=1") if by_the_clock else ()
     job = start(config, out, ranks, *data, *limit, "--set", "trial.batch_size=8")
-    wait_for_file(tmp_path / "reading", job)
     if not by_the_clock:
+        wait_for_file(tmp_path / "reading", job)
         job.send_signal(signal.SIGUSR1)
     errors = check_end_before_a_trial(job, out)
     assert ("the walltime is near" if by_the_clock else "SIGUSR1") in errors
@@ -250,7 +250,7 @@ def stopped_silent_job(*arguments: str | Path, **options: Any) -> subprocess.Pop
     for _ in range(1 + mpi_launcher.LAUNCHER_CRASHES_FORGIVEN):
         job = silent_job(*arguments, **options)
         job.send_signal(signal.SIGUSR1)
-        if job.wait(timeout=60) != -signal.SIGSEGV:
+        if job.wait(timeout=120) != -signal.SIGSEGV:
             break
         mpi_launcher.stop(job)
     return job
@@ -272,9 +272,9 @@ def test_workers_that_do_not_say_hello_hold_nobody(tmp_path: Path) -> None:
 def test_workers_that_do_not_say_hello_before_the_walltime_hold_nobody(tmp_path: Path) -> None:
     for _ in range(1 + mpi_launcher.LAUNCHER_CRASHES_FORGIVEN):
         job = silent_job(
-            "before_hello", tmp_path, "--walltime", "00:00:20", "--set", "run.grace_s=1"
+            "before_hello", tmp_path, "--walltime", "00:00:30", "--set", "run.grace_s=1"
         )
-        if job.wait(timeout=60) != -signal.SIGSEGV:
+        if job.wait(timeout=120) != -signal.SIGSEGV:
             break
         mpi_launcher.stop(job)
     assert "ranks [2] had not said yet" in check_end_before_a_trial(job, tmp_path / "run")
@@ -288,7 +288,7 @@ def test_a_worker_that_hangs_while_data_are_prepared_gets_no_grace(tmp_path: Pat
     job = silent_job("after_hello", tmp_path, *options)
     wait_for_file(tmp_path / "reading", job)
     job.send_signal(signal.SIGUSR1)
-    job.wait(timeout=60)
+    job.wait(timeout=120)
     assert "SIGUSR1" in check_end_before_a_trial(job, tmp_path / "run")
 
 
