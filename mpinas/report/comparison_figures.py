@@ -64,7 +64,7 @@ def time_figure(all_compared: Sequence[Compared]) -> Figure:
     scaled = [_scaled(group, 1.0 / size_s) for group in groups]
     return _bar_figure(
         scaled,
-        lambda value: f"{value:.3g}",
+        lambda value: f"{value:#.3g}".rstrip("."),
         axis=f"time of a search on its workers ({unit})",
         name="time",
         title="Time of a search (Figure 4 A of the paper)",
@@ -222,6 +222,7 @@ def _rows(group: Group) -> int:
 
 def _draw_groups(axes: Any, groups: Sequence[Group], words: Callable[[float], str]) -> None:
     ticks: list[tuple[float, str]] = []
+    marks: list[tuple[float, float]] = []
     ends, top, named = [0.0], 0.0, set[int]()
     for group in groups:
         places = [top + row for row in range(len(group.bars))]
@@ -229,7 +230,7 @@ def _draw_groups(axes: Any, groups: Sequence[Group], words: Callable[[float], st
             ends.append(_draw_bar(axes, bar, place, words, is_new=bar.look not in named))
             named.add(bar.look)
         if group.mark is not None:
-            _draw_mark(axes, group.mark, top + len(group.bars), words)
+            marks.append((group.mark, top + len(group.bars)))
             ends.append(group.mark)
         if len(groups) == 1:
             ticks += [(place, bar.label) for bar, place in zip(group.bars, places, strict=True)]
@@ -240,17 +241,22 @@ def _draw_groups(axes: Any, groups: Sequence[Group], words: Callable[[float], st
     axes.set_ylim(top - GAP_ROWS - 0.3, -0.7)
     axes.set_xlim(0, 1.2 * max(ends) or 1.0)
     axes.grid(visible=False, axis="y")
+    for value, place in marks:
+        _draw_mark(axes, value, place, words)
 
 
 def _draw_mark(axes: Any, value: float, place: float, words: Callable[[float], str]) -> None:
+    """The paper's figure, with its words on the side where there is room."""
     axes.plot(value, place, ls="", marker="D", ms=7, mfc="white", mec=INK, mew=1.5)
+    _, right = axes.get_xlim()
+    is_far = value > right / 2
     axes.annotate(
         f"{words(value)} in the paper",
         (value, place),
-        xytext=(-9, 0),
+        xytext=(-9 if is_far else 9, 0),
         textcoords="offset points",
         va="center",
-        ha="right",
+        ha="right" if is_far else "left",
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
     )
 
@@ -295,7 +301,7 @@ def generations_figure(one: Compared) -> Figure:
     drawing = canvas(3.0 + LEGEND_ROW_IN * (len(one.arms) // 2))
     axes = drawing.add_subplot()
     axes.axhline(1.0, ls="--", lw=1.2, color=INK)
-    count = 0
+    count, highest = 0, [1.0]
     for turn, (arm, trials) in enumerate(zip(one.view.arms, one.arms, strict=True)):
         if arm.against is None:
             continue
@@ -305,6 +311,7 @@ def generations_figure(one: Compared) -> Figure:
             if isfinite(figure.value)
         ]
         count = max(count, len(arm.against.generations))
+        highest += [figure.high or figure.value for _, figure in found]
         shift = 0.06 * (turn - len(one.arms) / 2)  # bounds upon bounds are not seen
         axes.errorbar(
             [place + shift for place, _ in found],
@@ -315,7 +322,7 @@ def generations_figure(one: Compared) -> Figure:
             **line_look(trials.look, marks=count),
         )
     axes.set_xlim(-0.5, max(count - 0.5, 0.5))
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * max(highest))
     axes.set_xlabel("generation")
     axes.set_ylabel("speed-up in worker time")
     whole_numbers(axes.xaxis)

@@ -191,9 +191,9 @@ def _time(one: Compared) -> Iterator[Block | None]:
         yield rows_table(
             one.titled("Seconds of a trial"),
             phase_rows(one.view),
-            "Means over all trials. Kept: FLOPs that the shrink left. s/GFLOP: seconds of "
-            "training, of all images, per GFLOP of one image's forward passes in all epochs; "
-            "where it is higher in an arm, its networks use the machine less well.",
+            "Means over all trials. Kept: FLOPs that the shrink left. s/GFLOP: training seconds of "
+            "an epoch for each GFLOP of the trained network's forward pass; where it is higher in "
+            "an arm, its networks use the machine less well.",
         )
 
 

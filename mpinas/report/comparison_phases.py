@@ -117,7 +117,10 @@ def mean_kept(results: Iterable[TrialResult]) -> float | None:
 
 
 def seconds_per_gflop(runs: Sequence[Measured]) -> float | None:
-    """Training seconds of all images, per GFLOP of one image's forward passes in all epochs."""
+    """Training seconds of an epoch for each GFLOP of a trained network's forward pass.
+
+    None where no trial trained.
+    """
     flops = summed_flops(runs).training
     known = [result for run in runs for result in run.results if result.costs is not None]
     return sum(one.times.train_s for one in known) / flops * 1e9 if flops else None

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mpinas.records import TrialResult
+from mpinas.report.comparison_phases import (
+    Phases,
+    mean_kept,
+    phases_of_a_trial,
+    seconds_per_gflop,
+)
 from mpinas.report.comparison_view import (
     FEWEST_FOR_INTERVAL,
     Arm,
     ComparisonView,
     Estimate,
-    Measured,
     failures,
 )
 
@@ -146,7 +149,7 @@ def generation_rows(view: ComparisonView) -> Rows:
 
 def phase_rows(view: ComparisonView) -> Rows:
     """Why an arm takes the time it takes."""
-    heads = ("build", "shrink", "cut", "training", "rest", "search", "kept", "s/GFLOP")
+    heads = (*Phases.names(), "kept", "s/GFLOP")
     rows: Rows = [("arm", *heads)]
     for arm in view.arms:
         rows.append((arm.name, *_phases(arm)))
@@ -155,42 +158,13 @@ def phase_rows(view: ComparisonView) -> Rows:
 
 def _phases(arm: Arm) -> tuple[str, ...]:
     results = [result for run in arm.runs for result in run.results]
-    means = _mean_seconds(arm.runs, results)
-    kept = [
-        result.shrunk_costs.flops / result.costs.flops
-        for result in results
-        if result.costs and result.shrunk_costs and result.costs.flops
-    ]
+    phases, kept = phases_of_a_trial(arm.runs), mean_kept(results)
+    each_gflop_s = seconds_per_gflop(arm.runs)
     return (
-        *(f"{seconds:.1f}" for seconds in means),
-        f"{fmean(kept):.0%}" if kept else "-",
-        _time_per_flop(results),
+        *(f"{seconds:.1f}" for seconds in (phases.values if phases else ())),
+        "-" if kept is None else f"{kept:.0%}",
+        "-" if each_gflop_s is None else f"{each_gflop_s:.1f}",
     )
-
-
-def _mean_seconds(runs: Sequence[Measured], results: Sequence[TrialResult]) -> tuple[float, ...]:
-    """Of a trial: its phases, what is left of its time, and its share of the search's."""
-    times = [result.times for result in results]
-    phases = [
-        fmean(time.build_s for time in times),
-        fmean(time.shrink_s for time in times),
-        fmean(time.rebuild_s for time in times),
-        fmean(time.train_s for time in times),
-    ]
-    whole = fmean(time.wall_time_s - time.start_s for time in times)
-    search = sum(sum(run.search_s) for run in runs) / len(results)
-    return (*phases, whole - sum(phases), search)
-
-
-def _time_per_flop(results: Sequence[TrialResult]) -> str:
-    """Training seconds of an epoch per GFLOP of the trained network's forward pass."""
-    flops = sum(
-        (result.shrunk_costs or result.costs).flops * len(result.curves.training_loss)
-        for result in results
-        if result.costs is not None
-    )
-    seconds = sum(result.times.train_s for result in results if result.costs is not None)
-    return f"{seconds / flops * 1e9:.1f}" if flops else "-"
 
 
 def progress_rows(view: ComparisonView) -> Rows:
