@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import click
 
-from mpinas.cli.common import EXIT_DONE, EXIT_STOPPED
-from mpinas.cli.farm import OpenExecutor, log_to_standard_error, run_on_farm, with_run_options
+from mpinas.cli.farm import run_on_farm, with_run_options
+from mpinas.cli.searching import Task, work
 from mpinas.comparison import comparison_of, comparison_path
-from mpinas.dispatch.settings import worker_settings
+from mpinas.config import RunConfig
 from mpinas.experiment import run_comparison
-from mpinas.opening import RunOptions, read_config
-from mpinas.session import Job
-from mpinas.signals import stop_signals
-from mpinas.walltime import job_clock
+from mpinas.opening import RunOptions
 
 
 @click.command()
@@ -58,43 +53,25 @@ def compare(
         overrides=with_run_options(overrides, workers=workers, walltime=walltime),
         fresh=fresh,
     )
-    run_on_farm(partial(_compare, options, began_s), local_workers_asked=workers is not None)
+    command = partial(work, options, partial(_comparison, options), began_s)
+    run_on_farm(command, local_workers_asked=workers is not None)
 
 
-def _compare(options: RunOptions, began_s: float, open_executor: OpenExecutor) -> int:
-    """Drives all searches in this process.
-
-    Args:
-        began_s: when the job began (``time.monotonic``); a walltime is counted from it.
-    """
-    log_to_standard_error()
-    with stop_signals() as stopping:
-        config = read_config(options)
-        path = comparison_path(config, options)
-        comparison = comparison_of(config, path, str(options.config))
-        clock = job_clock(config.run, os.environ, began_s=began_s)
-        executor = open_executor(
-            worker_settings(config.trial, config.run),
-            config.run,
-            lambda: stopping() or clock.over(),
-        )
-        try:
-            job = Job(executor=executor, stopping=stopping, clock=clock)
-            done = run_comparison(comparison, job, fresh=options.fresh)
-        finally:
-            executor.close()
-    with suppress(OSError):  # all that counts is saved, whatever the disk of the log says
-        _tell(path, done=done)
-    return EXIT_DONE if done else EXIT_STOPPED
+def _comparison(options: RunOptions, config: RunConfig) -> Task:
+    path = comparison_path(config, options)
+    comparison = comparison_of(config, path, str(options.config))
+    return Task(
+        path=path,
+        drive=lambda job: run_comparison(comparison, job, fresh=options.fresh),
+        tell=lambda: _tell(path),
+    )
 
 
-def _tell(path: Path, *, done: bool) -> None:
-    """The table as it is now, and where the comparison stands."""
+def _tell(path: Path) -> None:
+    """The table as it is now."""
     from rich.console import Console
 
     from mpinas.report.comparison_tables import render_comparison
     from mpinas.report.comparison_view import load_comparison
 
     Console(highlight=False, soft_wrap=True).print(render_comparison(load_comparison(path)))
-    words = "done" if done else "stopped early and saved; the same command goes on"
-    click.echo(f"{words}: {path}")

@@ -5,23 +5,22 @@ All ranks of a job import this module; what other verbs need is imported by them
 
 from __future__ import annotations
 
-import os
 import time
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import click
 
-from mpinas.cli.common import EXIT_DONE, EXIT_STOPPED
-from mpinas.cli.farm import OpenExecutor, log_to_standard_error, run_on_farm, with_run_options
+from mpinas.cli.common import EXIT_DONE
+from mpinas.cli.farm import OpenExecutor, run_on_farm, with_run_options
+from mpinas.cli.searching import Task, work
+from mpinas.config import RunConfig
 from mpinas.dispatch.settings import worker_settings
 from mpinas.dry_run import DryRun, dry_run
 from mpinas.opening import RunOptions, read_config, run_path
 from mpinas.report.tables import duration
-from mpinas.session import Job, run_search
-from mpinas.signals import let_signals_in, stop_signals
-from mpinas.walltime import job_clock
+from mpinas.session import run_search
+from mpinas.signals import let_signals_in
 
 
 @click.command()
@@ -64,35 +63,13 @@ def run(
         start_from=start_from,
         fresh=fresh,
     )
-    command = partial(_dry_run, options) if dry else partial(_search_here, options, began_s)
+    search = partial(work, options, partial(_search, options), began_s)
+    command = partial(_dry_run, options) if dry else search
     run_on_farm(command, local_workers_asked=workers is not None)
 
 
-def _search_here(options: RunOptions, began_s: float, open_executor: OpenExecutor) -> int:
-    """Runs the search in this process, with other ranks or local processes as workers.
-
-    Args:
-        began_s: when the job began (``time.monotonic``); a walltime is counted from it.
-    """
-    log_to_standard_error()
-    with stop_signals() as stopping:
-        config = read_config(options)
-        clock = job_clock(config.run, os.environ, began_s=began_s)
-        executor = open_executor(
-            worker_settings(config.trial, config.run),
-            config.run,
-            lambda: stopping() or clock.over(),
-        )
-        try:
-            job = Job(executor=executor, stopping=stopping, clock=clock)
-            done = run_search(config, options, job)
-        finally:
-            executor.close()
-        path = run_path(config, options)
-        words = "done" if done else "stopped early and saved; the same command goes on"
-        with suppress(OSError):  # all that counts is saved, whatever the disk of the log says
-            click.echo(f"{words}: {path}")
-        return EXIT_DONE if done else EXIT_STOPPED
+def _search(options: RunOptions, config: RunConfig) -> Task:
+    return Task(path=run_path(config, options), drive=lambda job: run_search(config, options, job))
 
 
 def _dry_run(options: RunOptions, open_executor: OpenExecutor) -> int:
