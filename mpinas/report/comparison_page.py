@@ -69,7 +69,10 @@ def comparison_page(
     return Page(
         title=_title(all_compared),
         lead=tuple(line for one in all_compared for line in _lead(one)),
-        facts=tuple(fact for one in all_compared for fact in _facts(one)),
+        facts=(
+            *(_facts(all_compared[0]) if len(all_compared) == 1 else ()),
+            ("this report", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())),
+        ),
         sections=sections,
         files=files,
     )
@@ -112,14 +115,14 @@ def _facts(one: Compared) -> Iterator[tuple[str, str]]:
     comparison = one.view.comparison
     config = comparison.config
     tuner = config.tuner
-    yield one.titled("directory"), str(comparison.directory.path.resolve())
-    yield one.titled("data"), ", ".join(filter(None, (config.problem.name, config.problem.path)))
+    yield "directory", str(comparison.directory.path.resolve())
+    yield "data", ", ".join(filter(None, (config.problem.name, config.problem.path)))
     for arm in comparison.arms:
         keys = config.comparison.arms[arm]
         words = ", ".join(f"{key} = {value}" for key, value in keys.items())
-        yield one.titled(f"arm {arm}"), words or "nothing changed"
+        yield f"arm {arm}", words or "nothing changed"
     yield (
-        one.titled("each search"),
+        "each search",
         f"{tuner.name}, {tuner.generations} generations of {tuner.individuals}, "
         f"{config.trial.epochs} epochs unless the arm says otherwise",
     )
@@ -127,11 +130,15 @@ def _facts(one: Compared) -> Iterator[tuple[str, str]]:
     hosts = sorted({result.worker.host for result in results if result.worker})
     if hosts:
         more = f" and {len(hosts) - 4} more" if len(hosts) > 4 else ""
-        yield one.titled("hosts"), ", ".join(hosts[:4]) + more
+        yield "hosts", ", ".join(hosts[:4]) + more
     versions = next((result.versions for result in results if result.versions), {})
     if versions:
-        yield one.titled("versions"), ", ".join(f"{name} {of}" for name, of in versions.items())
-    yield one.titled("this report"), time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+        yield "versions", ", ".join(f"{name} {of}" for name, of in versions.items())
+
+
+def _set_up(one: Compared) -> Iterator[Block | None]:
+    """What stands at the head of a page where the comparison is alone."""
+    yield Table(title=one.label, head=("", ""), rows=tuple(_facts(one)))
 
 
 def _sections(all_compared: Sequence[Compared], folder: Path) -> Iterator[Section]:
@@ -148,6 +155,9 @@ def _sections(all_compared: Sequence[Compared], folder: Path) -> Iterator[Sectio
     for name, title, blocks in parts:
         found = (block for one in all_compared for block in blocks(one))
         yield Section(name=name, title=title, blocks=_drawn(found))
+    if len(all_compared) > 1:
+        tables = (block for one in all_compared for block in _set_up(one))
+        yield Section(name="set-up", title="What was compared", blocks=_drawn(tables))
 
 
 def _drawn(blocks: Iterator[Block | None]) -> tuple[Block, ...]:
@@ -162,9 +172,12 @@ def _results(all_compared: Sequence[Compared]) -> Iterator[Block | None]:
     if len(all_compared) > 1 and known:
         yield data_table(known)
     elif known:
-        yield rows_table("Speed-up and accuracy degradation (Table 1)", table_1(known[0].view))
+        yield rows_table(
+            "Speed-up and accuracy degradation (Table 1 of the paper)", table_1(known[0].view)
+        )
     for one in all_compared:
-        yield from (Note(text=one.titled(line)) for line in remarks(one.view))
+        lines = list(remarks(one.view))
+        yield Note(text=one.titled(" ".join(lines))) if lines else None
     if known:
         yield time_figure(all_compared)
         yield accuracy_figure(all_compared)
@@ -173,6 +186,7 @@ def _results(all_compared: Sequence[Compared]) -> Iterator[Block | None]:
     for one in known:
         yield speed_up_figure(one)
         yield generations_figure(one)
+    for one in known:
         yield rows_table(one.titled("By arm"), arm_rows(one.view))
         yield rows_table(
             one.titled("Speed-up in worker time by generation"), generation_rows(one.view)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from math import isfinite
 from statistics import fmean
 
@@ -20,8 +20,8 @@ from mpinas.report.page import Table
 Measure = tuple[str, Callable[[Against], Estimate | None], Callable[[Estimate], str], str]
 MEASURES: tuple[Measure, ...] = (
     ("speed-up", lambda one: one.speed_up, ratio_words, "{:.2f}"),
-    ("... in processor time", lambda one: one.processor_speed_up, ratio_words, "{:.2f}"),
-    ("... in FLOPs", lambda one: one.flops_ratio, ratio_words, "{:.2f}"),
+    ("speed-up in processor time", lambda one: one.processor_speed_up, ratio_words, "{:.2f}"),
+    ("speed-up in FLOPs", lambda one: one.flops_ratio, ratio_words, "{:.2f}"),
     ("accuracy degradation", lambda one: one.degradation, points_words, "{:+.2f} points"),
 )
 """(name, which figure, its words, those of a mean)."""
@@ -42,12 +42,15 @@ def rows_table(title: str, rows: Rows, caption: str = "") -> Table:
 def data_table(known: Sequence[Compared]) -> Table:
     """Table 1 as the paper has it: a column for each data set, and their mean."""
     pairs = list(dict.fromkeys(pair for one in known for pair in _pairs(one)))
-    rows = [_data_row(known, pair, measure) for measure in MEASURES for pair in pairs]
+    firsts = {first for _, first in pairs}
+    names = {(arm, first): _pair_words(arm, first, firsts) for arm, first in pairs}
+    rows = [_data_row(known, pair, names[pair], measure) for measure in MEASURES for pair in pairs]
+    against = f" against {next(iter(firsts))}" if len(firsts) == 1 else ""
     return Table(
-        title="Speed-up and accuracy degradation (Table 1)",
-        head=("", "arm", *(one.label for one in known), "mean"),
+        title=f"Speed-up and accuracy degradation{against} (Table 1 of the paper)",
+        head=("", *(one.label for one in known), "mean"),
         rows=(*rows, *_paper_rows(known)),
-        numbers=frozenset(range(2, len(known) + 3)),
+        numbers=frozenset(range(1, len(known) + 2)),
         caption="Means are over the data sets of the table, where all of them have the figure.",
     )
 
@@ -58,16 +61,19 @@ def _pairs(one: Compared) -> Iterator[tuple[str, str]]:
     yield from ((arm.name, first.name) for arm in others)
 
 
+def _pair_words(arm: str, first: str, firsts: Collection[str]) -> str:
+    return arm if len(firsts) == 1 else f"{arm} against {first}"
+
+
 def _data_row(
-    known: Sequence[Compared], pair: tuple[str, str], measure: Measure
+    known: Sequence[Compared], pair: tuple[str, str], pair_words: str, measure: Measure
 ) -> tuple[str, ...]:
     name, figure, words, mean = measure
     found = [_figure(one, pair, figure) for one in known]
     factor = 100.0 if "points" in mean else 1.0
     values = [factor * one.value for one in found if one is not None and isfinite(one.value)]
     return (
-        name,
-        f"{pair[0]} against {pair[1]}",
+        f"{name}\n{pair_words}",
         *("-" if one is None else words(one) for one in found),
         mean.format(fmean(values)) if len(values) == len(known) else "-",
     )
@@ -95,8 +101,7 @@ def _paper_rows(known: Sequence[Compared]) -> Iterator[tuple[str, ...]]:
 def _paper_row(name: str, values: Sequence[float | None], form: str) -> tuple[str, ...]:
     numbers = [value for value in values if value is not None]
     return (
-        name,
-        "the paper's shrink",
+        f"{name}\nthe paper's shrink",
         *("-" if value is None else form.format(value) for value in values),
         form.format(fmean(numbers)) if len(numbers) == len(values) else "-",
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from chromium import Browser, Picture, Seen
 from click.testing import CliRunner
+from comparing import drive_run, new_comparison, whole_comparison
 from PIL import Image
 from reporting import failing, part_of_run, timed, whole_run
 from searching import drive, new_run, search_in
@@ -123,6 +124,40 @@ def test_a_report_on_a_wide_screen_and_on_a_telephone(
         assert len(seen.pictures) == len(figures)
         assert "Leaderboard" in seen.text
         assert Image.open(io.BytesIO(seen.png)).width == width
+
+
+def compared(folder: Path) -> list[Path]:
+    return [whole_comparison(folder).directory.path]
+
+
+def barely_begun(folder: Path) -> list[Path]:
+    comparison = new_comparison(folder, "trial.fake.failures={}")
+    drive_run(comparison, comparison.runs[1], stop_after=2)
+    return [comparison.directory.path]
+
+
+def several(folder: Path) -> list[Path]:
+    """With arms and names that are long."""
+    arms = {f"{'long' * 15}-{epochs}": {"trial.epochs": epochs} for epochs in (2, 3)}
+    choice = {"arms": arms, "experiments": 1}
+    return [
+        whole_comparison(folder, f"name={'name' * 30}", out=out, **choice).directory.path
+        for out in ("one", "two")
+    ]
+
+
+@pytest.mark.parametrize("comparisons", [compared, barely_begun, several])
+def test_a_report_of_comparisons(comparisons: object, browser: Browser, tmp_path: Path) -> None:
+    assert callable(comparisons)
+    paths = [str(path) for path in comparisons(tmp_path)]
+    command = ["report", *paths, "--out", str(tmp_path / "report")]
+    done = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    for width in WIDTHS:
+        seen = browser.look_at(tmp_path / "report" / "index.html", width)
+        assert list(faults(seen, width)) == []
+        assert len(seen.pictures) == len(list((tmp_path / "report").glob("*.png")))
+        assert "Where the time goes" in seen.text
 
 
 @pytest.mark.parametrize("width", WIDTHS)
