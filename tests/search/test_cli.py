@@ -58,6 +58,8 @@ def test_the_json_has_exactly_the_promised_keys(place):
         "best",
         "utilisation",
         "wall_time_s",
+        "workers",
+        "lost_workers",
         "trials",
     ]
     keys = (

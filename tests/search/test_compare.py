@@ -103,17 +103,6 @@ def test_a_search_is_the_same_alone_as_with_neighbours(place: Path) -> None:
         assert found(RunDirectory(alone)) == found(RunDirectory(place / "here" / run))
 
 
-def test_trials_of_neighbours_keep_the_workers_busy(place: Path) -> None:
-    """A generation of one search cannot begin before the last is told; others can meanwhile."""
-    options = ("--set", "tuner.individuals=3", "--set", "trial.fake.failures={}")
-    lines = compare("--workers", "5", *options).stderr.splitlines()
-    started = [line.split()[1:3] for line in lines if " started on " in line]
-    searches = [search for search, _ in started]
-    assert {*searches[:5]} == {"e0/plain", "e0/longer"}
-    second = next(at for at, (_, trial) in enumerate(started) if trial.startswith("g001"))
-    assert any(search.startswith("e1/") for search in searches[:second])
-
-
 def test_what_a_search_logs_stands_in_its_own_log(place: Path) -> None:
     result = compare()
     log = (place / "here" / "e1" / "longer" / "run.log").read_text()
