@@ -21,6 +21,7 @@ from searching import config_file
 CHECKOUT = Path(__file__).parents[2]
 LIMIT_S = 3600.0
 """Of a slow network and a loaded machine."""
+pytestmark = pytest.mark.timeout(LIMIT_S)
 NO_NETWORK = re.compile(r"after connection broken by|NewConnectionError|NameResolutionError")
 """What pip says where it reaches no index; that an index lacks a package is another matter."""
 
