@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from comparing import ARMS, drive_run, new_comparison, whole_comparison
+from comparing import ARMS, Evaluate, drive_run, in_arm, new_comparison, whole_comparison
 from legible import all_legible
 from PIL import Image
 from reporting import NASTY, failing, part_of_run
 
 from mpinas.cli import main
 from mpinas.comparison import Comparison
-from mpinas.records import Failure
+from mpinas.records import Failure, TrialResult, TrialSpec, Worker
 from mpinas.report import drawing
 from mpinas.report.comparison_arms import compared, shortened
 from mpinas.report.comparison_page import comparison_page
@@ -87,6 +87,11 @@ def words(folder: Path) -> str:
     return " ".join(re.sub("<[^>]*>", " ", page(folder)).replace("&#39;", "'").split())
 
 
+def trials(folder: Path) -> list[dict[str, str]]:
+    with (folder / "trials.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def draw(comparison: Comparison, folder: Path) -> set[str]:
     result = report(comparison.directory.path, "--out", folder)
     assert result.exit_code == 0, result.output
@@ -102,8 +107,7 @@ def test_a_comparison_at_its_end(whole: Comparison, tmp_path: Path) -> None:
     assert "the paper's shrink" not in text, "digits are none of the paper's data sets"
     for heading in ("Figure 4 A", "Figure 4 B", "Table 1", "Figures 5 to 8"):
         assert heading in text
-    with (tmp_path / "trials.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = trials(tmp_path)
     assert list(rows[0])[:3] == ["experiment", "arm", "trial_id"]
     assert len(rows) == 2 * len(ARMS) * 12
     assert {(row["experiment"], row["arm"]) for row in rows} == {
@@ -191,16 +195,35 @@ def test_failures_only(tmp_path: Path) -> None:
     assert "<script" not in page(tmp_path / "r")
     assert "No trial has completed yet." in words(tmp_path / "r")
     last = NASTY.splitlines()[-1].replace("<", "&lt;").replace(">", "&gt;")
-    assert page(tmp_path / "r").count(last) == 2 * len(Failure), "the first of each arm and class"
+    classes = {(row["arm"], row["failure"]) for row in trials(tmp_path / "r")}
+    assert len(classes) > 6
+    assert page(tmp_path / "r").count(last) == len(classes), "the first of each arm and class"
 
 
 def test_names_are_only_text(tmp_path: Path, drawings: dict[str, Any]) -> None:
+    """Of arms and comparisons they may be long; of directories and hosts, anything."""
     arms = {f"{'very-' * 12}long.{number}": {"trial.epochs": number} for number in (2, 3, 4)}
-    name = "<b>$x^</b>" + "name" * 30
-    comparison = whole_comparison(tmp_path, f"name='{name}'", arms=arms)
-    assert "time" in draw(comparison, tmp_path / "r")
-    assert "<b>" not in page(tmp_path / "r")
+    choice: dict[str, Any] = {"arms": arms, "experiments": 1}
+    one = new_comparison(tmp_path, f"name={'name' * 30}", out="<i>$x^&amp;", **choice)
+    for run in one.runs:
+        drive_run(one, run, evaluate=on_an_odd_host(in_arm(run)))
+    other = whole_comparison(tmp_path, f"name={'name' * 30}", out="other", **choice)
+    paths = [comparison.directory.path for comparison in (one, other)]
+    assert report(*paths, "--out", tmp_path / "r").exit_code == 0
+    assert "time" in figures(tmp_path / "r")
+    text = page(tmp_path / "r")
+    assert "<b>" not in text
+    assert "&lt;b&gt;host" in text
+    assert "<i>" not in text
+    assert "(&lt;i&gt;$x^&amp;amp;)" in text
     assert all_legible(drawings)
+
+
+def on_an_odd_host(evaluate: Evaluate) -> Evaluate:
+    def run(spec: TrialSpec) -> TrialResult:
+        return replace(evaluate(spec), worker=Worker(host="<b>host", rank=1, device="cpu"))
+
+    return run
 
 
 def test_several_comparisons_have_a_page_in_common(
@@ -219,9 +242,7 @@ def test_several_comparisons_have_a_page_in_common(
     assert all_legible(drawings)
     text = words(tmp_path / "r")
     assert "mnist (waiting): No experiment is finished yet" in text
-    with (tmp_path / "r" / "trials.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert {row["comparison"] for row in rows} == {"cifar10", "mnist (mnist)"}
+    assert {row["comparison"] for row in trials(tmp_path / "r")} == {"cifar10", "mnist (mnist)"}
 
 
 def test_several_are_written_beside_them(tmp_path: Path) -> None:
