@@ -44,12 +44,19 @@ class Clock:
         deadline_s: reading of ``now_s`` at which the job is killed; None for no limit.
         reserve_s: needed at the end for an orderly stop.
         now_s: a clock that never goes back, in seconds.
+        trials_go_on: where they were broken off, so that any of them may be started at any time.
     """
 
     def __init__(
-        self, *, deadline_s: float | None, reserve_s: float, now_s: Callable[[], float]
+        self,
+        *,
+        deadline_s: float | None,
+        reserve_s: float,
+        now_s: Callable[[], float],
+        trials_go_on: bool = False,
     ) -> None:
         self.deadline_s = deadline_s
+        self._trials_go_on = trials_go_on
         self._reserve_s = reserve_s
         self._now_s = now_s
         self._whole_job_s = self.left_s()
@@ -58,9 +65,14 @@ class Clock:
         self._slowest_s: list[float] = []
         self._quickest_s: list[float] = []
 
-    def another(self) -> Clock:
+    def another(self, *, trials_go_on: bool = False) -> Clock:
         """One for other trials of the same job, which has seen none yet."""
-        made = Clock(deadline_s=self.deadline_s, reserve_s=self._reserve_s, now_s=self._now_s)
+        made = Clock(
+            deadline_s=self.deadline_s,
+            reserve_s=self._reserve_s,
+            now_s=self._now_s,
+            trials_go_on=trials_go_on,
+        )
         made._whole_job_s = self._whole_job_s
         return made
 
@@ -81,7 +93,7 @@ class Clock:
         Logs, once, that one would not end in a whole job like this: the search cannot go on then.
         """
         left_s = self.left_s()
-        if left_s is None:
+        if left_s is None or self._trials_go_on:
             return True
         expected_s = self.expected_s(spec.predicted_cost)
         if expected_s < left_s:
@@ -106,7 +118,7 @@ class Clock:
 
         Logs, once, that one was broken off before any had ended, which the next job would do again.
         """
-        if self.deadline_s is None:
+        if self.deadline_s is None or self._trials_go_on:
             return
         if result.fitness is not None:
             self.learn_from([seen(spec.predicted_cost, result)])

@@ -16,9 +16,10 @@ from typing import Any
 from mpinas import __version__
 from mpinas.assembly.narrow import narrow
 from mpinas.assembly.shapes import network_costs
+from mpinas.comparison import ComparisonDirectory, existing_comparison
 from mpinas.config import RunConfig
 from mpinas.config_file import differing_keys, load_plain
-from mpinas.errors import RunDirectoryFault, UserMustChange, fault, unknown_name
+from mpinas.errors import DataFault, RunDirectoryFault, UserMustChange, fault, unknown_name
 from mpinas.opening import KNOWLEDGE, check_data, data_file, problem_spec
 from mpinas.problems import open_prepared
 from mpinas.proposals import Proposal, Proposals
@@ -36,7 +37,8 @@ from mpinas.records import (
 from mpinas.results import results_of
 from mpinas.run_directory import RunDirectory, existing_run
 from mpinas.streams import trial_seed
-from mpinas.trial.exported import FINAL, FORMATS, FinalSettings, ModelFiles
+from mpinas.trial.exported import ALWAYS, FINAL, FORMATS, Exported, FinalSettings, ModelFiles
+from mpinas.winners import winners
 
 ALL_IMAGES = ("problem.train_images=null", "problem.train_fraction=null")
 """A search may learn from few images; a winner learns from all but those that validate."""
@@ -44,7 +46,15 @@ NO_SHRINK = ("trial.shrink.enabled=false", "tuner.postprocess=none")
 """What is trained is narrow already."""
 MAY_DIFFER = ("trial.", "problem.augment.", "problem.validation", "problem.train_", "tuner.post")
 """Keys in which a final training may differ from the search."""
-DECIDES = ("epochs", "batch_size", "optimizer", "precision", "deterministic", "threads")
+DECIDES = (
+    "epochs",
+    "batch_size",
+    "optimizer",
+    "precision",
+    "deterministic",
+    "threads",
+    "jit_compile",
+)
 """Keys of the ``trial`` section that decide which weights come out."""
 
 
@@ -98,6 +108,22 @@ class Plan:
         """Those whose model is not there yet, or not in all formats."""
         return [spec for spec in self.specs if not is_there(spec)]
 
+    def refuse_models_of_others(self) -> None:
+        """Raises RunDirectoryFault where a model of another run would be replaced: trials of all
+        runs have the same names."""
+        faults = [
+            fault(
+                str(files_of(spec).record),
+                "there is a model of another run",
+                f"run={there.found.get('run')}, seed={there.found.get('seed')}",
+                cure="Give another folder with --out",
+            )
+            for spec in self.specs
+            if (there := files_of(spec).load_record()) is not None and _is_of_another(there, spec)
+        ]
+        if faults:
+            raise RunDirectoryFault(*faults)
+
 
 def wish_of(spec: TrialSpec) -> FinalSettings:
     """What the final training of a spec is asked for."""
@@ -111,9 +137,25 @@ def files_of(spec: TrialSpec) -> ModelFiles:
 
 
 def is_there(spec: TrialSpec) -> bool:
-    """Whether the model is there, whole, as this very training gives it."""
+    """Whether the model is there, whole, as this very training gives it, in all formats."""
+    return not _missing(spec)
+
+
+def has_model(spec: TrialSpec) -> bool:
+    """Whether it is there in the format that all others are made of."""
+    return ALWAYS not in _missing(spec)
+
+
+def _missing(spec: TrialSpec) -> set[str]:
     wish, files = wish_of(spec), files_of(spec)
-    return not files.missing(files.load_record(), wish.identity, wish.formats)
+    return files.missing(files.load_record(), wish.identity, wish.formats)
+
+
+def _is_of_another(there: Exported, spec: TrialSpec) -> bool:
+    """Whether a model was found by another search than the one that would be put in its place."""
+    found = wish_of(spec).found
+    same = all(there.found.get(key) == found[key] for key in ("seed", "fitness"))
+    return not same or there.network.hash != spec.network.hash
 
 
 def plan_export(wish: ExportWish) -> Plan:
@@ -122,50 +164,37 @@ def plan_export(wish: ExportWish) -> Plan:
     Raises:
         UserMustChange: there is no such run, no complete trial, no data; or a wish that cannot be.
     """
+    _refuse_comparison(wish.run)
     directory = existing_run(wish.run)
     proposals = Proposals(directory)
     results = list(results_of(directory))
-    chosen = _chosen(wish, results)
+    chosen = winners(results, top=wish.top, trials=wish.trials, where=str(wish.run))
     config = _config(wish, directory, proposals.config)
-    check_data(config, directory)
     file = data_file(config, directory)
+    _refuse_lost_data(file)
+    check_data(config, directory)
     problem = problem_spec(config, open_prepared(file), file)
     found = _Findings(proposals.config, results)
     specs = [_spec(wish, config, problem, result, proposals.of(result), found) for result in chosen]
     return Plan(config=config, folder=wish.folder, specs=specs)
 
 
-def _chosen(wish: ExportWish, results: Sequence[TrialResult]) -> list[TrialResult]:
-    """The trials that were named, or the best ones of different networks.
+def _refuse_comparison(path: Path) -> None:
+    """Raises RunDirectoryFault where not one run stands but many."""
+    if not ComparisonDirectory(path).exists():
+        return
+    runs = ", ".join(str(run.path) for run in existing_comparison(path).runs)
+    rule, cure = "this is a comparison", "Give one of its runs"
+    raise RunDirectoryFault(fault(str(path), rule, allowed=f"Its runs: {runs}", cure=cure))
 
-    Raises:
-        RunDirectoryFault: there is none.
-        UserMustChange: one that was named is not complete.
-    """
-    complete = {one.trial_id: one for one in results if one.fitness is not None}
-    if not complete:
-        raise RunDirectoryFault(
-            fault(
-                str(wish.run),
-                "no trial is complete, so there is nothing to export",
-                f"trials={len(results)}",
-                cure=f"See why with 'python -m mpinas show {wish.run}', and let the run go on",
-            )
+
+def _refuse_lost_data(file: Path) -> None:
+    """Raises DataFault where the prepared data of the run were moved or removed."""
+    if not file.is_file():
+        cure = "Give them with --set problem.path=FILE, as 'python -m mpinas prepare' writes it"
+        raise DataFault(
+            fault(str(file), "no such prepared file: the run's data are gone", cure=cure)
         )
-    strangers = [name for name in wish.trials if name not in complete]
-    if strangers:
-        raise UserMustChange(
-            *(unknown_name("--trial", name, complete, "complete trial") for name in strangers)
-        )
-    if wish.trials:
-        return [complete[name] for name in dict.fromkeys(wish.trials)]
-    ranked = sorted(
-        complete.values(), key=lambda one: (-(one.fitness or 0.0), trial_number(one.trial_id))
-    )
-    different: dict[str, TrialResult] = {}
-    for result in ranked:
-        different.setdefault(result.network_hash, result)
-    return list(different.values())[: wish.top]
 
 
 def _config(wish: ExportWish, directory: RunDirectory, searched: RunConfig) -> RunConfig:
@@ -188,7 +217,7 @@ def _config(wish: ExportWish, directory: RunDirectory, searched: RunConfig) -> R
                 "it would be another search",
                 "; ".join(differing),
                 "Allowed: trial.*, problem.augment.*, problem.validation, problem.train_images, "
-                "problem.train_fraction and run.*",
+                "problem.train_fraction, problem.path and run.*",
             )
         )
     return config
@@ -257,7 +286,9 @@ def _spec(
         weights=weights,
         found={**found.of(result), "unshrunk": is_wide},
     )
-    return replace(spec, settings={**spec.settings, FINAL: to_plain(final)})
+    model = ModelFiles(wish.folder, final.name).model(ALWAYS)
+    settings = {**spec.settings, FINAL: to_plain(final)}
+    return replace(spec, settings=settings, weights_path=str(model))
 
 
 def _is_shrunk(result: TrialResult) -> bool:

@@ -8,24 +8,21 @@ what is there is not trained again, and a training goes on from its last epoch.
 from __future__ import annotations
 
 import logging
-import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from mpinas.attempts import Attempts
 from mpinas.clock import Clock
 from mpinas.dispatch.base import Executor
-from mpinas.errors import NoWorkerLeft
-from mpinas.export import Plan, files_of, is_there
+from mpinas.errors import RunDirectoryFault, fault
+from mpinas.export import Plan, files_of, has_model, is_there
 from mpinas.model_card import model_card
-from mpinas.ownership import Owner, beat, claim, release, watch_owner
-from mpinas.pump import POLL_S, SHORTEST_GRACE_S
+from mpinas.monitor import tell
+from mpinas.ownership import Heart, claim, release, watch_owner
+from mpinas.pump import Lane, Pump
 from mpinas.records import (
     Event,
     Failure,
-    Finished,
-    Progress,
-    Started,
     TrialResult,
     TrialSpec,
     TrialStatus,
@@ -33,7 +30,7 @@ from mpinas.records import (
     last_line,
 )
 from mpinas.run_directory import RunDirectory, write_whole
-from mpinas.search import INFRASTRUCTURE_RETRIES
+from mpinas.session import telling_of_the_disk
 from mpinas.signals import StopRequest
 
 logger = logging.getLogger(__name__)
@@ -65,146 +62,141 @@ def run_export(
             many models; closed here.
 
     Raises:
-        UserMustChange: another job works in the folder, or workers cannot be started.
+        UserMustChange: the folder cannot be made, or another job works in it, or workers cannot
+            be started.
         NoWorkerLeft: nobody is left to train.
-        OSError: the folder cannot be written to.
+        DiskFault: the disk takes nothing more.
     """
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    place = RunDirectory(plan.folder)
-    dead = watch_owner(place, stopping)
-    if stopping():
-        return Outcome(stopped=True, failures={})
-    owner = claim(place, plan.config.run.heartbeat_s, dead=dead)
-    try:
-        waiting = plan.waiting()
-        for spec in plan.specs:
-            if spec not in waiting:
-                logger.info("%s: is there already", spec.trial_id)
-                _write_card(spec)
-        if not waiting:
-            return Outcome(stopped=False, failures={})
-        executor = open_executor(len(waiting))
+    with telling_of_the_disk(plan.folder):
+        _make_folder(plan)
+        place = RunDirectory(plan.folder)
+        dead = watch_owner(place, stopping)
+        if stopping():
+            return Outcome(stopped=True, failures={})
+        owner = claim(place, plan.config.run.heartbeat_s, dead=dead)
         try:
-            pump = _Pump(plan, place, owner, executor, stopping, clock)
-            return pump.run(waiting)
+            plan.refuse_models_of_others()
+            waiting = plan.waiting()
+            for spec in plan.specs:
+                if spec not in waiting:
+                    logger.info("%s: is there already", spec.trial_id)
+                    _finish(spec)
+            if not waiting:
+                return Outcome(stopped=False, failures={})
+            return _train(waiting, plan, Heart(place, owner), open_executor, stopping, clock)
         finally:
-            executor.close()
-    finally:
-        release(place, owner)
+            release(place, owner)
 
 
-def _write_card(spec: TrialSpec) -> None:
-    """Writes the card of a model that is there."""
+def _make_folder(plan: Plan) -> None:
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        rule = f"the folder of the models cannot be made: {error.strerror}"
+        cure = "Give another folder with --out"
+        raise RunDirectoryFault(fault(str(plan.folder), rule, cure=cure)) from error
+
+
+def _finish(spec: TrialSpec) -> bool:
+    """Writes the card of a model that is there, and clears away what its training had left."""
     files = files_of(spec)
-    exported = files.load_record()
-    if exported is not None:
-        write_whole(files.card, model_card(exported), durable=True)
+    exported = files.load_record() if has_model(spec) else None
+    if exported is None:
+        return False
+    write_whole(files.card, model_card(exported), durable=True)
+    files.backup.unlink(missing_ok=True)
+    return True
 
 
-@dataclass(slots=True)
-class _Pump:
-    """Drives final trainings; never blocks for longer than ``POLL_S``."""
+def _train(
+    specs: Sequence[TrialSpec],
+    plan: Plan,
+    heart: Heart,
+    open_executor: Callable[[int], Executor],
+    stopping: StopRequest,
+    clock: Clock,
+) -> Outcome:
+    trainings = Trainings(specs)
+    lane = Lane(search=trainings, monitor=_Signs(heart), clock=clock.another(trials_go_on=True))
+    executor = open_executor(len(specs))
+    try:
+        pump = Pump(
+            lanes=[lane], executor=executor, stopping=stopping, grace_s=plan.config.run.grace_s
+        )
+        done = pump.run()
+    finally:
+        executor.close()
+    return Outcome(stopped=not done, failures=trainings.failures)
 
-    plan: Plan
-    place: RunDirectory
-    owner: Owner
-    executor: Executor
-    stopping: StopRequest
-    clock: Clock
-    _waiting: list[TrialSpec] = field(default_factory=list, init=False)
-    _running: dict[str, TrialSpec] = field(default_factory=dict, init=False)
-    _attempts: Counter[str] = field(default_factory=Counter, init=False)
-    _failures: dict[str, str] = field(default_factory=dict, init=False)
-    _beaten_at_s: float = field(default=0.0, init=False)
 
-    def run(self, specs: Sequence[TrialSpec]) -> Outcome:
-        self._waiting = sorted(specs, key=lambda spec: -spec.predicted_cost)
-        while self._waiting or self._running:
-            if self.stopping() or self.clock.over():
-                self._drain()
-                break
-            self._dispatch()
-            for event in self.executor.events(POLL_S):
-                self._take(event)
-            self._beat()
-        left = [*self._waiting, *self._running.values()]
-        return Outcome(stopped=bool(left), failures=self._failures)
+class Trainings:
+    """Final trainings, as the pump drives a search.
 
-    def _dispatch(self) -> None:
-        if self.executor.workers() == 0:
-            raise NoWorkerLeft("no worker is left that can train a model")
-        while self._waiting and self.executor.free() > 0:
-            spec = self._waiting.pop(0)
-            self._running[spec.trial_id] = spec
-            self.executor.submit(spec)
+    Attributes:
+        failures: why a model is not there, by trial id.
+    """
 
-    def _take(self, event: Event) -> None:
-        if isinstance(event, Started):
-            where = f"worker {event.worker.rank} on {event.worker.host} ({event.worker.device})"
-            logger.info("%s: %s", event.trial_id, where)
-        elif isinstance(event, Progress):
-            logger.info(_progress_line(event))
-        elif isinstance(event, Finished):
-            spec = self._running.pop(event.result.trial_id, None)
-            if spec is not None:
-                self._take_result(spec, event.result)
-        else:
-            self._take_lost(event)
+    generation = 0
+    """There are none."""
 
-    def _take_result(self, spec: TrialSpec, result: TrialResult) -> None:
-        if result.status is TrialStatus.INTERRUPTED:
-            self._waiting.insert(0, spec)
-        elif result.status is TrialStatus.COMPLETE and is_there(spec):
-            _write_card(spec)
-            logger.info("%s: written to %s", spec.trial_id, files_of(spec).model("keras"))
-        elif result.failure is Failure.INFRASTRUCTURE:
-            self._try_again(spec, result.error)
-        else:
-            self._fail(spec, _reason(result))
+    def __init__(self, specs: Sequence[TrialSpec]) -> None:
+        self.failures: dict[str, str] = {}
+        self._specs = {spec.trial_id: spec for spec in specs}
+        self._attempts = Attempts()
+        self._attempts.add(specs)
+        self.begun = 0
 
-    def _take_lost(self, event: WorkerLost) -> None:
-        logger.warning("worker %d lost: %s", event.worker.rank, event.reason)
-        spec = self._running.pop(event.trial_id or "", None)
-        if spec is not None:
-            self._try_again(spec, event.reason)
+    @property
+    def done(self) -> bool:
+        """Whether each is over."""
+        return self._attempts.over
 
-    def _try_again(self, spec: TrialSpec, error: str) -> None:
-        self._attempts[spec.trial_id] += 1
-        if self._attempts[spec.trial_id] > INFRASTRUCTURE_RETRIES:
-            self._fail(spec, last_line(error))
+    @property
+    def running(self) -> Sequence[str]:
+        """Ids of the trials whose trainings are out."""
+        return self._attempts.running
+
+    def next_specs(
+        self, wanted: int, fits: Callable[[TrialSpec], bool], *, free: int
+    ) -> list[TrialSpec]:
+        """Up to so many trainings to be started now."""
+        chosen = self._attempts.start(wanted, fits, free=free)
+        self.begun += len(chosen)
+        return chosen
+
+    def take(self, event: Event) -> None:
+        """Takes what an executor tells; the card of a model is written when this returns."""
+        result = self._attempts.take(event)
+        if result is None:
             return
-        logger.warning("%s: %s: tried again", spec.trial_id, last_line(error))
-        self._waiting.append(spec)
-
-    def _fail(self, spec: TrialSpec, reason: str) -> None:
-        logger.warning("%s: failed: %s", spec.trial_id, reason)
-        self._failures[spec.trial_id] = reason
-
-    def _drain(self) -> None:
-        """Cancels what is running, whose last epochs are on disk, and ends the workers."""
-        cause = self.stopping.name or "the walltime is near"
-        logger.warning("%s: %d running trainings are cancelled", cause, len(self._running))
-        for trial_id in self._running:
-            self.executor.cancel(trial_id)
-        give_up_s = time.monotonic() + max(self.plan.config.run.grace_s, SHORTEST_GRACE_S)
-        while self._running and time.monotonic() < give_up_s and not self.stopping.urgent():
-            for event in self.executor.events(POLL_S):
-                self._take(event)
-        left_s = 0.0 if self.stopping.urgent() else give_up_s - time.monotonic()
-        self.executor.close(max(0.0, left_s))
-
-    def _beat(self) -> None:
-        now_s = time.monotonic()
-        if now_s - self._beaten_at_s >= self.plan.config.run.heartbeat_s:
-            self._beaten_at_s = now_s
-            beat(self.place, self.owner)
+        spec = self._specs[result.trial_id]
+        if _finish(spec) and is_there(spec):
+            logger.info("%s: written to %s", spec.trial_id, files_of(spec).model("keras"))
+        else:
+            self.failures[spec.trial_id] = _reason(result)
 
 
-def _progress_line(event: Progress) -> str:
-    line = f"{event.trial_id}: epoch {event.epoch}/{event.epochs}, loss {event.loss:.4f}"
-    if event.validation_accuracy is None:
-        return line
-    return f"{line}, validation accuracy {event.validation_accuracy:.4f}"
+class _Signs:
+    """A line for each event, and signs of life in the folder."""
+
+    def __init__(self, heart: Heart) -> None:
+        self._heart = heart
+
+    def submitted(self, spec: TrialSpec) -> None:
+        """It says so itself when it has started."""
+
+    def searched(self, generation: int, cpu_s: float) -> None:
+        """Nobody asks."""
+
+    def take(self, event: Event) -> None:
+        self._heart.beat_if_due()
+        tell(event)
+
+    def lost(self, event: WorkerLost, *, left: int) -> None:
+        """The pump has told of it."""
+
+    def write(self, *, now: bool = False) -> None:
+        self._heart.beat_if_due()
 
 
 def _reason(result: TrialResult) -> str:

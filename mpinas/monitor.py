@@ -10,7 +10,7 @@ import logging
 import time
 from dataclasses import replace
 
-from mpinas.ownership import Owner, beat
+from mpinas.ownership import Heart, Owner
 from mpinas.records import (
     Event,
     Finished,
@@ -49,7 +49,8 @@ class Monitor:
         self, directory: RunDirectory, owner: Owner, *, workers: int, generation: int = 0
     ) -> None:
         self._directory = directory
-        self._owner = owner
+        self._heart = Heart(directory, owner)
+        self._idle_write_s = owner.heartbeat_s
         self._workers = workers
         self._before = load_status(directory) or Status()
         self._search_s = {
@@ -65,7 +66,6 @@ class Monitor:
         self._lost: list[LostWorker] = []
         self._lost_at_s: list[float] = []
         self._written_s = float("-inf")
-        self._beaten_s = self._began_s
         self._unsaved = False
 
     def submitted(self, spec: TrialSpec) -> None:
@@ -84,18 +84,12 @@ class Monitor:
             RunDirectoryFault: another job has it, because this one was suspended for long; the
                 event must not be written down.
         """
-        self._beat_if_due()
+        self._heart.beat_if_due()
+        tell(event)
         if isinstance(event, Started):
             worker = event.worker
             self._running[event.trial_id] = RunningTrial(
                 trial_id=event.trial_id, host=worker.host, rank=worker.rank
-            )
-            logger.info(
-                "%s started on %s, worker %d, %s",
-                event.trial_id,
-                worker.host,
-                worker.rank,
-                worker.device,
             )
         elif isinstance(event, Progress):
             self._take_progress(event)
@@ -130,9 +124,9 @@ class Monitor:
         Raises:
             RunDirectoryFault: another job has the directory.
         """
-        self._beat_if_due()
+        self._heart.beat_if_due()
         time_s = time.monotonic()
-        every_s = WRITE_EVERY_S if self._running else self._owner.heartbeat_s
+        every_s = WRITE_EVERY_S if self._running else self._idle_write_s
         if not now and time_s - self._written_s < every_s:
             return
         self._written_s = time_s
@@ -144,12 +138,6 @@ class Monitor:
             self._unsaved = True
         else:
             self._unsaved = False
-
-    def _beat_if_due(self) -> None:
-        time_s = time.monotonic()
-        if time_s - self._beaten_s >= self._owner.heartbeat_s:
-            beat(self._directory, self._owner)
-            self._beaten_s = time_s
 
     def _status(self, time_s: float) -> Status:
         before = self._before
@@ -175,11 +163,28 @@ class Monitor:
 
     def _take_progress(self, event: Progress) -> None:
         trial = self._running.get(event.trial_id)
-        accuracy = event.validation_accuracy
         if trial is not None:
             self._running[event.trial_id] = replace(
-                trial, epoch=event.epoch, epochs=event.epochs, accuracy=accuracy
+                trial,
+                epoch=event.epoch,
+                epochs=event.epochs,
+                accuracy=event.validation_accuracy,
             )
+
+    def _take_finished(self, result: TrialResult) -> None:
+        self._running.pop(result.trial_id, None)
+        self._last_result_s = time.monotonic()
+        self._busy_s += result.times.wall_time_s - result.times.start_s
+
+
+def tell(event: Event) -> None:
+    """Logs what happened to a trial; a lost worker is told of by whoever has the farm."""
+    if isinstance(event, Started):
+        worker, name = event.worker, event.trial_id
+        place = (worker.host, worker.rank, worker.device)
+        logger.info("%s started on %s, worker %d, %s", name, *place)
+    elif isinstance(event, Progress):
+        accuracy = event.validation_accuracy
         logger.info(
             "%s epoch %d/%d loss %.4f accuracy %.4f validation %s",
             event.trial_id,
@@ -189,14 +194,13 @@ class Monitor:
             event.accuracy,
             "-" if accuracy is None else f"{accuracy:.4f}",
         )
+    elif isinstance(event, Finished):
+        result = event.result
+        logger.info("%s %s in %.1f s", result.trial_id, _outcome(result), result.times.wall_time_s)
 
-    def _take_finished(self, result: TrialResult) -> None:
-        self._running.pop(result.trial_id, None)
-        self._last_result_s = time.monotonic()
-        self._busy_s += result.times.wall_time_s - result.times.start_s
-        if result.fitness is not None:
-            outcome = f"fitness {result.fitness:.4f}"
-        else:
-            kind = f" ({result.failure.value})" if result.failure else ""
-            outcome = f"{result.status.value}{kind}: {last_line(result.error)}"
-        logger.info("%s %s in %.1f s", result.trial_id, outcome, result.times.wall_time_s)
+
+def _outcome(result: TrialResult) -> str:
+    if result.fitness is not None:
+        return f"fitness {result.fitness:.4f}"
+    kind = f" ({result.failure.value})" if result.failure else ""
+    return f"{result.status.value}{kind}: {last_line(result.error)}"

@@ -153,6 +153,22 @@ def beat(directory: RunDirectory, owner: Owner) -> None:
         os.utime(directory.owner)
 
 
+class Heart:
+    """Gives signs of life as often as the owner's file says they come."""
+
+    def __init__(self, directory: RunDirectory, owner: Owner) -> None:
+        self._directory = directory
+        self._owner = owner
+        self._beaten_s = time.monotonic()
+
+    def beat_if_due(self) -> None:
+        """Raises RunDirectoryFault where another job has taken the directory."""
+        time_s = time.monotonic()
+        if time_s - self._beaten_s >= self._owner.heartbeat_s:
+            beat(self._directory, self._owner)
+            self._beaten_s = time_s
+
+
 def _this_process(heartbeat_s: float, environment: Mapping[str, str]) -> Owner:
     slurm_job = environment.get("SLURM_JOB_ID", "")
     return Owner(

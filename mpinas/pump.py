@@ -1,4 +1,4 @@
-"""The loop that drives searches on one executor until they are done or have to stop.
+"""The loop that drives searches, or trainings of winners, on one executor, to their end or a stop.
 
 The only loop of the searching process. It never blocks for longer than ``POLL_S``, so that a
 signal is noticed at once. Searches that share an executor change nothing of each other: each gets
@@ -13,16 +13,14 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from mpinas.clock import Clock
 from mpinas.dispatch.base import Executor
 from mpinas.errors import NoWorkerLeft
 from mpinas.files import DISK_ERRORS
-from mpinas.monitor import Monitor
 from mpinas.records import Event, Failure, Finished, TrialResult, TrialSpec, WorkerLost
 from mpinas.run_log import acting
-from mpinas.search import Search
 from mpinas.signals import StopRequest
 
 logger = logging.getLogger(__name__)
@@ -36,9 +34,56 @@ NAME_END = ":"
 Answer = TypeVar("Answer")
 
 
+class Work(Protocol):
+    """What is driven: a search, or whatever else gives specs out and takes events in."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to be run."""
+
+    @property
+    def running(self) -> Sequence[str]:
+        """Ids of the trials that are out."""
+
+    @property
+    def begun(self) -> int:
+        """How many trials are over or out."""
+
+    @property
+    def generation(self) -> int:
+        """To whose account its own work goes."""
+
+    def next_specs(
+        self, wanted: int, fits: Callable[[TrialSpec], bool], *, free: int
+    ) -> list[TrialSpec]:
+        """Up to so many trials to be started now, where so many workers are free."""
+
+    def take(self, event: Event) -> None:
+        """Takes what an executor tells."""
+
+
+class Account(Protocol):
+    """What is told of the work meanwhile; the first to see an event, before it counts."""
+
+    def submitted(self, spec: TrialSpec) -> None:
+        """A trial has gone out."""
+
+    def searched(self, generation: int, cpu_s: float) -> None:
+        """The work itself took so much processor time for a generation."""
+
+    def take(self, event: Event) -> None:
+        """Notes what happened to a trial; raises where nothing may be written any more."""
+
+    def lost(self, event: WorkerLost, *, left: int) -> None:
+        """A worker of the farm is gone, whoever's trial it had; so many are left."""
+
+    def write(self, *, now: bool = False) -> None:
+        """Writes down where it is, if it is time for it."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Lane:
-    """A search on the farm.
+    """A search on the farm, or what is driven as one.
 
     Attributes:
         name: of the search among its neighbours; empty for one that is alone.
@@ -46,8 +91,8 @@ class Lane:
         clock: learns from this search's trials only.
     """
 
-    search: Search
-    monitor: Monitor
+    search: Work
+    monitor: Account
     clock: Clock
     name: str = ""
     turn: int = 0
@@ -131,7 +176,7 @@ class Pump:
 
     def _dispatch(self) -> None:
         if self.executor.workers() == 0:
-            raise NoWorkerLeft("no worker is left that can run a trial; see run.log for why")
+            raise NoWorkerLeft("no worker is left that can run a trial; the log says why")
         while (free := self.executor.free()) > 0:
             specs = self._next_specs(free)
             if not specs:

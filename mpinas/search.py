@@ -13,13 +13,13 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from mpinas import __version__, checkpoint, journal
 from mpinas.assembly.expand import expand
 from mpinas.assembly.shapes import check_limits, network_costs
+from mpinas.attempts import Attempts
 from mpinas.clock import Seen, seen
 from mpinas.config import RunConfig
 from mpinas.errors import Infeasible, RunDirectoryFault, fault
@@ -27,14 +27,11 @@ from mpinas.evolution.genome import Candidate
 from mpinas.records import (
     Costs,
     Event,
-    Failure,
-    Finished,
     NetworkSpec,
     ProblemSpec,
     TrialResult,
     TrialSpec,
     TrialStatus,
-    WorkerLost,
     canonical_json,
     last_line,
     to_plain,
@@ -49,8 +46,6 @@ from mpinas.tuners.base import Tuner
 from mpinas.weights import KeptWeights
 
 logger = logging.getLogger(__name__)
-
-INFRASTRUCTURE_RETRIES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +83,8 @@ class Search:
     ) -> None:
         self._setting = setting
         self._directory = directory
-        self._waiting: list[TrialSpec] = []
-        self._running: dict[str, TrialSpec] = {}
+        self._attempts = Attempts()
         self._results: dict[str, TrialResult] = {}
-        self._attempts: dict[str, int] = {}
         self._expected = 0
         self._weights = KeptWeights(setting.config, directory)
         self._state, self.generation = self._load_or_start(start_state)
@@ -104,13 +97,13 @@ class Search:
     @property
     def running(self) -> Sequence[str]:
         """Ids of the trials that are out."""
-        return tuple(self._running)
+        return self._attempts.running
 
     @property
     def begun(self) -> int:
         """How many trials are over or out: how far the search is beside its neighbours."""
         before = self.generation * self._setting.config.tuner.individuals
-        return before + len(self._results) + len(self._running)
+        return before + len(self._results) + len(self.running)
 
     def next_specs(
         self,
@@ -131,25 +124,14 @@ class Search:
         while not self.done and self._expected == 0:
             self._begin_generation()
             self._end_generation_if_told()
-        chosen = list(islice(filter(fits, self._startable(free or wanted)), wanted))
-        for spec in chosen:
-            self._waiting.remove(spec)
-            self._running[spec.trial_id] = spec
-        return chosen
-
-    def _startable(self, free: int) -> list[TrialSpec]:
-        """What may go out now. A trial that failed by infrastructure goes out only where the
-        executor has a choice of workers, so that it is tried elsewhere."""
-        if free > 1 or not self._running:
-            return list(self._waiting)
-        return [spec for spec in self._waiting if spec.trial_id not in self._attempts]
+        return self._attempts.start(wanted, fits, free=free or wanted)
 
     def take(self, event: Event) -> None:
         """Takes what an executor tells; a final result is on disk when this returns."""
-        if isinstance(event, WorkerLost) and event.trial_id in self._running:
-            self._take_lost(event.trial_id, event)
-        elif isinstance(event, Finished) and event.result.trial_id in self._running:
-            self._take_result(self._running.pop(event.result.trial_id), event.result)
+        result = self._attempts.take(event)
+        if result is not None:
+            journal.append_result(self._directory.journal(self.generation), result)
+            self._note(result)
             self._end_generation_if_told()
 
     def _load_or_start(self, start_state: Any | None) -> tuple[Any, int]:
@@ -205,15 +187,17 @@ class Search:
         file = self._directory.journal(generation)
         journal.cut_torn_line(file)
         known = {result.trial_id: result for result in journal.read_results(file)}
-        for index, candidate in enumerate(candidates):
+        placed = [
             self._place(trial_id(generation, index), index, candidate, known)
-        self._waiting.sort(key=lambda spec: (-spec.predicted_cost, trial_number(spec.trial_id)))
+            for index, candidate in enumerate(candidates)
+        ]
+        self._attempts.add(spec for spec in placed if spec is not None)
         logger.info("generation %d: %d candidates", generation, len(candidates))
 
     def _place(
         self, name: str, index: int, candidate: Candidate, known: Mapping[str, TrialResult]
-    ) -> None:
-        """Decides what becomes of a candidate: known from the journal, infeasible, or waiting."""
+    ) -> TrialSpec | None:
+        """The trial of a candidate; None where it is known from the journal, or infeasible."""
         setting = self._setting
         try:
             network = expand(
@@ -224,17 +208,17 @@ class Search:
             )
         except Infeasible as error:
             self._decide(_infeasible(name, "", None, error), known)
-            return
+            return None
         costs = network_costs(network)
         try:
             check_limits(costs, setting.space)
         except Infeasible as error:
             self._decide(_infeasible(name, network.hash, costs, error), known)
-            return
+            return None
         if self._is_known(name, network.hash, known):
             self._note(known[name])
-            return
-        self._waiting.append(self._spec(name, index, candidate, network, costs))
+            return None
+        return self._spec(name, index, candidate, network, costs)
 
     def _spec(
         self, name: str, index: int, candidate: Candidate, network: NetworkSpec, costs: Costs
@@ -296,34 +280,6 @@ class Search:
         self._results[result.trial_id] = result
         self._weights.take(result)
 
-    def _take_lost(self, name: str, event: WorkerLost) -> None:
-        spec = self._running.pop(name)
-        logger.warning("%s: worker %d lost: %s", name, event.worker.rank, event.reason)
-        lost = TrialResult(
-            trial_id=name,
-            network_hash=spec.network.hash,
-            status=TrialStatus.FAILED,
-            failure=Failure.INFRASTRUCTURE,
-            worker=event.worker,
-            error=event.reason,
-        )
-        self._take_result(spec, lost)
-        self._end_generation_if_told()
-
-    def _take_result(self, spec: TrialSpec, result: TrialResult) -> None:
-        name = spec.trial_id
-        if result.status is TrialStatus.INTERRUPTED:
-            self._waiting.insert(0, spec)
-            return
-        if result.failure is Failure.INFRASTRUCTURE:
-            self._attempts[name] = self._attempts.get(name, 0) + 1
-            if self._attempts[name] <= INFRASTRUCTURE_RETRIES:
-                logger.warning("%s: %s: tried again", name, last_line(result.error))
-                self._waiting.append(spec)
-                return
-        journal.append_result(self._directory.journal(self.generation), result)
-        self._note(result)
-
     def _end_generation_if_told(self) -> None:
         if not self._expected or len(self._results) < self._expected:
             return
@@ -332,7 +288,7 @@ class Search:
         self._save(self._directory.checkpoint(self.generation), self.generation, results)
         self._warn_if_none_is_complete(results)
         logger.info("generation %d: told", self.generation)
-        self._results, self._attempts, self._expected = {}, {}, 0
+        self._results, self._expected = {}, 0
         self.generation += 1
 
     def _warn_if_none_is_complete(self, results: Sequence[TrialResult]) -> None:

@@ -22,7 +22,7 @@ from mpinas import __version__
 from mpinas.assembly.keras_model import build_model
 from mpinas.assembly.shapes import network_costs
 from mpinas.config import TrialConfig
-from mpinas.errors import DataFault, fault
+from mpinas.errors import MpinasError, fault
 from mpinas.files import remove
 from mpinas.problems import PreparedProblem, open_prepared
 from mpinas.problems.images import Images, Labels
@@ -102,8 +102,10 @@ def _finish(spec: TrialSpec, report: Report, result: TrialResult) -> TrialResult
             exported = trained.write()
             missing -= {ALWAYS}
         _write_others(files, exported, missing)
+    except _OtherWeights as error:
+        return failed(result, Failure.ERROR, str(error))  # on every worker alike
     except OSError as error:
-        reason = f"the model cannot be written to {files.folder}: {error}"
+        reason = f"{files.model(ALWAYS)} cannot be written: {error}"
         return failed(result, Failure.INFRASTRUCTURE, reason)
     files.backup.unlink(missing_ok=True)
     fitness = exported.validation.accuracy
@@ -125,6 +127,10 @@ def _write_record(files: ModelFiles, exported: Exported) -> None:
     temporary = files.record.with_name(f".{files.record.name}.new")
     temporary.write_bytes(to_json(exported))
     put_in_place(temporary, files.record)
+
+
+class _OtherWeights(MpinasError):
+    """The file to begin with is damaged, or of another network."""
 
 
 class _Training:
@@ -151,7 +157,7 @@ class _Training:
         most_bytes = MOST_RESIDENT_BYTES if on_gpu else 0
         self._parts = open_parts(spec.problem, settings.batch_size, most_resident_bytes=most_bytes)
         self._bench = Bench(
-            spec=spec,
+            spec=replace(spec, weights_path=None),  # it keeps the best ones itself
             settings=settings,
             parts=with_pixels(self._parts, "raw"),  # the network scales them itself
             report=report,
@@ -342,7 +348,7 @@ def _load_weights(model: keras.Model, file: str) -> None:
         model.load_weights(file)
     except Exception as error:  # of damaged files Keras makes many kinds of errors
         said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataFault(
+        raise _OtherWeights(
             fault(
                 file,
                 "no weights of this network",

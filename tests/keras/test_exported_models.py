@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -220,6 +221,18 @@ def test_the_weights_of_the_search_are_a_better_start(run: Path, tmp_path: Path)
     assert inherited.training["begun_with"] == "the weights of the trial"
 
 
+def test_weights_that_are_damaged_are_so_on_every_worker(
+    run: Path, winner: Exported, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    weights = copy / "weights" / f"{winner.trial_id}.weights.h5"
+    weights.write_bytes(weights.read_bytes()[:-999])
+    done = mpinas("export", copy, "--inherit", "--epochs", 1, code=1)
+    assert "no weights of this network" in done.stdout
+    assert "Leave --inherit out" in done.stdout
+    assert "tried again" not in done.stderr
+
+
 LONG = ("--epochs", 40, "--patience", 40)
 
 
@@ -253,7 +266,7 @@ def test_a_stopped_training_goes_on_from_its_last_epoch_to_the_same_weights(
     assert job.returncode == code, output + errors
     assert exported_in(tmp_path) == []
     last = mpinas("export", run, *LONG, "--out", tmp_path)
-    assert "epoch 1/40," not in last.stderr
+    assert "epoch 1/40 loss" not in last.stderr
     (exported,) = exported_in(tmp_path)
     assert exported.curves == never_stopped.curves
     assert exported.test == never_stopped.test

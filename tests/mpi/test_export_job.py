@@ -19,7 +19,7 @@ def test_two_winners_are_trained_at_once(tmp_path: Path) -> None:
     assert code == 0, output + errors
     told = json.loads(output.splitlines()[-1])
     assert len({one["trial_id"] for one in told["models"]}) == 2
-    assert len(set(re.findall(r": worker (\d) on", errors))) == 2
+    assert len(set(re.findall(r"started on \S+, worker (\d)", errors))) == 2
     assert all(Path(one["file"]).exists() for one in told["models"])
     code, output, errors = run(command)  # nothing is to be trained: nobody is waited for
     assert code == 0, output + errors

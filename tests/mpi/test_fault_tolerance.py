@@ -226,7 +226,7 @@ def test_the_last_worker_set_aside_stops_the_run_with_a_clear_message(tmp_path: 
     arguments = [BROKEN_WORKERS, "1,2", "run", str(config_file(tmp_path)), "--out", str(out)]
     job = mpi_launcher.run(3, arguments)
     assert job.returncode == 1, job.stderr
-    assert "no worker is left that can run a trial; see run.log for why" in job.stderr
+    assert "no worker is left that can run a trial; the log says why" in job.stderr
     assert "Traceback" not in job.stderr
     log = (out / "run.log").read_text()
     assert log.count(" ERROR worker 1 on ") == log.count(" ERROR worker 2 on ") == 1

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from comparing import new_comparison
 from searching import drive, fake_result, new_run, search_in
 
 from mpinas.assembly.shapes import network_costs, network_widths
@@ -17,7 +18,7 @@ from mpinas.cli import main
 from mpinas.clock import Clock
 from mpinas.config import RunSettings
 from mpinas.dispatch.inline import InlineExecutor
-from mpinas.errors import ConfigurationFaults, RunDirectoryFault, UserMustChange
+from mpinas.errors import ConfigurationFaults, DiskFault, RunDirectoryFault, UserMustChange
 from mpinas.export import ExportWish, Plan, checked_formats, files_of, plan_export, wish_of
 from mpinas.export_session import Outcome, run_export
 from mpinas.journal import append_result
@@ -140,6 +141,7 @@ def test_what_decides_the_weights_is_the_identity(run: RunDirectory) -> None:
         {"epochs": 5},
         {"patience": 3},
         {"overrides": ("trial.batch_size=64",)},
+        {"overrides": ("trial.jit_compile=true",)},
         {"overrides": ("trial.learning_rate=0.0123",)},
         {"overrides": ("problem.augment.copies=2",)},
     ):
@@ -387,9 +389,7 @@ def test_the_command_tells_its_end_by_its_exit_code(
 ) -> None:
     trainer = Trainer(Failure.CRASH)
 
-    def opened(
-        settings: object, run_settings: RunSettings, asked_to_end: object
-    ) -> InlineExecutor:
+    def opened(settings: object, run_settings: RunSettings, asked_to_end: object) -> InlineExecutor:
         return InlineExecutor(trainer, workers=run_settings.workers)
 
     monkeypatch.setattr("mpinas.cli.farm._open_local", opened)
@@ -416,3 +416,108 @@ def test_the_run_itself_is_left_alone(run: RunDirectory, plan: Plan) -> None:
     before = content()
     export(plan, Trainer())
     assert content() == before
+
+
+def test_a_comparison_is_no_run_but_names_its_runs(tmp_path: Path) -> None:
+    comparison = new_comparison(tmp_path)
+    with pytest.raises(RunDirectoryFault, match="this is a comparison") as told:
+        plan_export(ExportWish(run=comparison.directory.path, epochs=1, patience=1))
+    assert str(comparison.directory.run(1, "shrink")) in str(told.value)
+
+
+def test_a_named_trial_without_a_fitness_says_why(run: RunDirectory) -> None:
+    without = [one for one in results_of(run) if one.fitness is None]
+    assert {one.status for one in without} == {TrialStatus.FAILED, TrialStatus.INFEASIBLE}
+    for one in without:
+        kind = one.failure.value if one.failure is not None else "infeasible"
+        with pytest.raises(UserMustChange, match=f"not be trained.*{one.trial_id}, {kind}: "):
+            plan_export(wish(run, trials=(one.trial_id,)))
+
+
+def test_fewer_networks_than_asked_for_are_told(
+    run: RunDirectory, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        specs = plan_export(wish(run, top=50)).specs
+    assert f"--top: only {len(specs)} different networks are complete" in caplog.text
+
+
+def test_data_that_were_moved_can_be_given(tmp_path: Path) -> None:
+    directory = new_run(tmp_path, "run")
+    drive(search_in(directory), stop_after=3)
+    moved = directory.problem.rename(tmp_path / "elsewhere.h5")
+    with pytest.raises(UserMustChange, match=r"--set problem\.path=FILE"):
+        plan_export(wish(directory))
+    (spec,) = plan_export(wish(directory, overrides=(f"problem.path={moved}",))).specs
+    assert spec.problem.path == str(moved)
+
+
+@pytest.mark.parametrize("folder", ["file", "file/models"])
+def test_a_folder_that_cannot_be_made_is_one_line(
+    run: RunDirectory, tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / "file").touch()
+    plan = plan_export(wish(run, out=tmp_path / folder))
+    with pytest.raises(RunDirectoryFault, match=r"cannot be made.*--out"):
+        export(plan, Trainer())
+
+
+def test_models_of_another_run_are_not_replaced(tmp_path: Path) -> None:
+    folder, runs = tmp_path / "models", []
+    for name, seed in (("one", 5), ("other", 6)):
+        runs.append(new_run(tmp_path, name, f"seed={seed}", "trial.fake.failures={}"))
+        drive(search_in(runs[-1]), stop_after=5)
+    common = set.intersection(*({one.trial_id for one in ranked(one)} for one in runs))
+    trial = sorted(common)[:1]
+    plans = [plan_export(wish(one, out=folder, trials=trial)) for one in runs]
+    one, other = plans
+    export(one, Trainer())
+    trainer = Trainer()
+    with pytest.raises(RunDirectoryFault, match="a model of another run"):
+        export(other, trainer)
+    assert trainer.trained == []
+    assert one.waiting() == []
+    assert not RunDirectory(folder).owner.exists()
+
+
+def test_what_a_killed_job_left_is_cleared_away(plan: Plan) -> None:
+    """It was killed between the model and the end of its backup."""
+    export(plan, Trainer())
+    files = files_of(plan.specs[0])
+    files.backup.touch()
+    files.card.unlink()
+    export(plan, Trainer(Failure.CRASH))
+    assert not files.backup.exists()
+    assert files.card.exists()
+
+
+def test_a_model_has_its_card_though_another_format_failed(run: RunDirectory, plan: Plan) -> None:
+    export(plan, Trainer())
+    for spec in plan.specs:
+        files_of(spec).card.unlink()
+    more = plan_export(wish(run, top=2, out=plan.folder, formats=("keras", "tflite")))
+    outcome = export(more, Trainer(Failure.ERROR, Failure.ERROR))
+    assert len(outcome.failures) == 2
+    assert all(files_of(spec).card.exists() for spec in plan.specs)
+
+
+def test_a_full_disk_in_a_worker_ends_the_job_with_one_line(plan: Plan) -> None:
+    tried: list[str] = []
+
+    def trainer(spec: TrialSpec, report: object) -> TrialResult:
+        tried.append(spec.trial_id)
+        result = fake_result(replace(spec, settings=QUIET))
+        error = f"{files_of(spec).model('keras')} cannot be written: [Errno 28] No space left"
+        return replace(
+            result,
+            status=TrialStatus.FAILED,
+            failure=Failure.INFRASTRUCTURE,
+            fitness=None,
+            error=error,
+        )
+
+    with pytest.raises(DiskFault, match="No space left on device") as told:
+        run_export(plan, lambda models: InlineExecutor(trainer), StopRequest(), NO_LIMIT)
+    assert len(told.value.args) == 1
+    assert len(tried) == 1, "each of the others would meet it as well"
+    assert not RunDirectory(plan.folder).owner.exists()

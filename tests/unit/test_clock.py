@@ -125,3 +125,14 @@ def test_a_first_trial_that_is_broken_off_is_told(caplog):
     clock([(1.0, 3.0)]).learn(spec(2.0), broken_off)
     clock([], deadline_s=None).learn(spec(2.0), broken_off)
     assert len(caplog.messages) == 1
+
+
+def test_trials_that_go_on_where_they_were_may_be_started_and_broken_off_at_any_time(caplog):
+    made = clock([(1.0, 300.0)]).another(trials_go_on=True)
+    begun = TrialResult(trial_id="g000-t000", network_hash="h", status=TrialStatus.INTERRUPTED)
+    made.learn(spec(1.0), begun)
+    long = Times(wall_time_s=1000.0)
+    made.learn(spec(1.0), replace(begun, status=TrialStatus.COMPLETE, fitness=1.0, times=long))
+    assert made.fits(spec(1.0))
+    assert not made.over()
+    assert caplog.text == ""
