@@ -122,7 +122,7 @@ class ModelFiles:
     @property
     def backup(self) -> Path:
         """What a training that is under way has reached."""
-        return self.folder / f".{self.name}.training.npz"
+        return self.folder / f".{self.name}.training"
 
     def model(self, form: str) -> Path:
         """The model in one of ``FORMATS``."""

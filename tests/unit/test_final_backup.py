@@ -44,18 +44,20 @@ def test_one_of_another_training_counts_as_none(tmp_path: Path) -> None:
     assert load_backup(tmp_path / "other.npz", "abc") is None
 
 
-@pytest.mark.parametrize("place", [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99])
-def test_a_damaged_one_counts_as_none_or_is_whole(tmp_path: Path, place: float) -> None:
+def test_a_damaged_one_counts_as_none(tmp_path: Path) -> None:
+    """numpy and zipfile end in a dozen ways on one, or see nothing of it."""
     file = tmp_path / "b.npz"
     save_backup(file, BACKUP)
-    content = bytearray(file.read_bytes())
-    content[int(place * len(content))] ^= 0xFF
-    file.write_bytes(content)
-    found = load_backup(file, "abc")
-    if found is not None:  # a byte that nothing reads
-        assert list(found.rows) == list(BACKUP.rows)
-    file.write_bytes(content[: int(place * len(content))])
-    assert load_backup(file, "abc") is None
+    whole = file.read_bytes()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        file.write_bytes(damaged)
+        assert load_backup(file, "abc") is None, place
+        file.write_bytes(whole[:place])
+        assert load_backup(file, "abc") is None, place
+    file.write_bytes(whole)
+    assert load_backup(file, "abc") is not None
 
 
 def test_a_failed_writing_leaves_the_old_one(tmp_path: Path) -> None:
