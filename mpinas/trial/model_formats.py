@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from mpinas.errors import MpinasError, fault
-from mpinas.files import fsync_directory, remove
+from mpinas.files import DISK_ERRORS, fsync_directory, remove
 from mpinas.trial.exported import ModelFiles
 
 
@@ -29,7 +29,7 @@ def write_model(model: keras.Model, files: ModelFiles, form: str) -> None:
     temporary = files.temporary(form)
     remove(temporary)
     try:
-        with _quiet():
+        with _quiet(), _as_os_errors(temporary):
             WRITERS[form](model, temporary)
         put_in_place(temporary, files.model(form))
     finally:
@@ -71,6 +71,22 @@ WRITERS: Mapping[str, Callable[[keras.Model, Path], None]] = {
     "tflite": _tflite,
 }
 """A line for each of ``exported.FORMATS`` that is made of the model's own file."""
+
+
+@contextlib.contextmanager
+def _as_os_errors(file: Path) -> Iterator[None]:
+    """TensorFlow's word for a full disk is the one that it has for lack of memory.
+
+    Raises:
+        OSError: a disk is at fault, by the words of the error.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        for code in DISK_ERRORS:
+            if os.strerror(code) in str(error):
+                raise OSError(code, os.strerror(code), str(file)) from error
+        raise
 
 
 @contextlib.contextmanager
