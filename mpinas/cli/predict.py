@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -16,12 +17,19 @@ from rich.console import Console
 from mpinas.cli.common import EXIT_DONE, EXIT_FAILED, end_orderly, exit_code
 from mpinas.problems.decoding import Unreadable, decode
 from mpinas.problems.images import Images, numbered_names
-from mpinas.report.predictions_view import Prediction, prediction_table, to_json_view
-from mpinas.trial.exported import record_beside
+from mpinas.report.predictions_view import (
+    Prediction,
+    prediction_table,
+    printable,
+    to_json_view,
+)
+from mpinas.trial.exported import digest_of, record_beside
 from mpinas.trial.forkserver import silence
 
 BATCH_IMAGES = 256
 """Decoded and in memory at once."""
+WIDEST = 10_000
+"""Columns of the table: more than names of files and classes have."""
 
 
 @click.command("predict")
@@ -41,7 +49,7 @@ def predict(model: Path, images: tuple[Path, ...], top: int, as_json: bool) -> N
 
     Files are read as those of an image folder: turned as their EXIF says, made grey or RGB, scaled
     and cropped to what the model reads. Class names are those of MODEL's .json, if it is beside
-    it. Exit code 1 if a file cannot be read.
+    it. Exit code 1 if a file cannot be read, or the model gives no numbers for it.
     """
     sys.exit(exit_code(lambda: _predict(model, images, top, as_json=as_json)))
 
@@ -74,10 +82,13 @@ def _predict(model: Path, files: Sequence[Path], top: int, *, as_json: bool) -> 
 def _class_names(model: Path, classes: int) -> Sequence[str]:
     """Of the record beside the model; numbers where there is none that fits."""
     exported = record_beside(model)
-    if exported is not None and len(exported.class_names) == classes:
-        return exported.class_names
-    click.echo(f"{model.with_suffix('.json')}: no class names there; classes are numbers", err=True)
-    return numbered_names(classes)
+    record = model.with_suffix(".json")
+    if exported is None or len(exported.class_names) != classes:
+        click.echo(f"{record}: no class names there; classes are numbers", err=True)
+        return numbered_names(classes)
+    if digest_of(model) not in exported.files.values():
+        click.echo(f"{record}: tells of another file; its class names may be others", err=True)
+    return exported.class_names
 
 
 def _read(
@@ -89,17 +100,19 @@ def _read(
         try:
             yield file, decode(file.read_bytes(), size=(size[0], size[1]), channels=channels)
         except Unreadable as error:
-            yield file, error.reason
+            yield file, f"cannot be read: {error.reason}"
         except OSError as error:
-            yield file, error.strerror or str(error)
+            yield file, f"cannot be read: {error.strerror or error}"
 
 
 def _show(predictions: Sequence[Prediction], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(to_json_view(predictions), allow_nan=False))
         return
-    console = Console(highlight=False, soft_wrap=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # not every terminal has every letter
+    console = Console(highlight=False, soft_wrap=True, width=WIDEST)  # names are not cut short
     console.print(prediction_table(predictions))
     for one in predictions:
         if one.error:
-            click.echo(f"{one.file}: cannot be read: {one.error}", err=True)
+            click.echo(f"{printable(one.file)}: {one.error}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ class Prediction:
 
     Attributes:
         classes: the most probable ones with their probabilities, the first first.
-        error: why the file cannot be read; empty where it can.
+        error: why there are none; empty where there are.
     """
 
     file: str
@@ -25,9 +26,19 @@ class Prediction:
 
     @classmethod
     def of(cls, file: str, shares: Sequence[tuple[str, float]], top: int) -> Prediction:
-        """The ``top`` most probable of all classes; of equal ones the earlier class first."""
+        """The ``top`` most probable of all classes; of equal ones the earlier class first. Shares
+        that are no numbers are an error of their own."""
+        if not all(math.isfinite(share) for _, share in shares):
+            return cls(file=file, error="the model gives no numbers for it")
         ranked = sorted(shares, key=lambda share: -share[1])
         return cls(file=file, classes=tuple(ranked[:top]))
+
+
+def printable(name: str) -> str:
+    """A name with escapes for what would break its line, or is no letter: names of files are bytes,
+    and may hold anything."""
+    parts = (one if one.isprintable() else ascii(one)[1:-1] for one in name)
+    return "".join(parts)
 
 
 def prediction_table(predictions: Sequence[Prediction]) -> Table:
@@ -38,7 +49,11 @@ def prediction_table(predictions: Sequence[Prediction]) -> Table:
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     for one in predictions:
         for place, (name, share) in enumerate(one.classes):
-            table.add_row(Text(one.file if place == 0 else ""), Text(name), f"{share:.4f}")
+            table.add_row(
+                Text(printable(one.file) if place == 0 else ""),
+                Text(printable(name)),
+                f"{share:.4f}",
+            )
     return table
 
 

@@ -41,13 +41,15 @@ class Classifier:
         self.image_shape, self.classes = _form(file, self._model)
 
     def probabilities(self, images: Sequence[Images]) -> npt.NDArray[np.float64]:
-        """(images, classes), each row adding up to 1.
+        """(images, classes), each row adding up to 1, or with a value that is no number: of an
+        image on which the model fails.
 
         Args:
             images: uint8, of ``image_shape``, not empty.
         """
         given = np.asarray(self._model.predict(np.stack(images), verbose=0), np.float64)
-        if _are_probabilities(given):
+        finite = np.isfinite(given).all(axis=1)
+        if _are_probabilities(given[finite]):
             return given
         powers = np.exp(given - given.max(axis=1, keepdims=True))  # they are logits
         shares: npt.NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
@@ -72,7 +74,8 @@ def _form(file: Path, model: Any) -> tuple[tuple[int, int, int], int]:
     inputs, outputs = getattr(model, "inputs", None) or (), getattr(model, "outputs", None) or ()
     shapes = [tuple(one.shape[1:]) for one in (*inputs, *outputs)]
     fits = (len(inputs), len(outputs)) == (1, 1) and (len(shapes[0]), len(shapes[1])) == (3, 1)
-    if fits and None not in (*shapes[0], *shapes[1]) and shapes[0][2] in (1, 3):
+    fits = fits and None not in (*shapes[0], *shapes[1]) and shapes[0][2] in (1, 3)
+    if fits and shapes[1][0] > 1:  # of one value nothing tells what it is the probability of
         height, width, channels = shapes[0]
         return (height, width, channels), shapes[1][0]
     raise UserMustChange(
@@ -80,7 +83,7 @@ def _form(file: Path, model: Any) -> tuple[tuple[int, int, int], int]:
             str(file),
             "it does not classify images",
             f"shapes={shapes}",
-            "Needed: one input (height, width, 1 or 3) and one output (classes)",
+            "Needed: one input (height, width, 1 or 3) and one output (classes), two or more",
         )
     )
 
