@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Protocol
 
 from rich.console import Console, RenderableType
@@ -130,12 +132,47 @@ def _follow(followed: Followed, console: Console, stopping: StopRequest) -> None
     if not _has_screen(console):
         _look_until_the_end(followed, stopping, _Lines(console))
         return
-    with Live(followed.screen(), console=console, screen=True, auto_refresh=False) as live:
-        _look_until_the_end(followed, stopping, lambda one: live.update(one.screen(), refresh=True))
+    suspension = _Suspension()
+    with suspension.noting():
+        while True:
+            with Live(followed.screen(), console=console, screen=True, auto_refresh=False) as live:
+                _look_until_the_end(
+                    followed,
+                    lambda: stopping() or suspension.asked,
+                    lambda one: live.update(one.screen(), refresh=True),
+                )
+            if not suspension.asked:
+                return
+            suspension.obey()
+
+
+class _Suspension:
+    """Ctrl-Z: noted when it comes, obeyed when the terminal is again as it was before."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        before = signal.signal(signal.SIGTSTP, self._note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTSTP, before)
+
+    def obey(self) -> None:
+        """Stops this process until somebody has it go on."""
+        noting = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, noting)
+        self.asked = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
 
 
 def _look_until_the_end(
-    followed: Followed, stopping: StopRequest, tell: Callable[[Followed], None]
+    followed: Followed, stopping: Callable[[], bool], tell: Callable[[Followed], None]
 ) -> None:
     tell(followed)
     while followed.is_running() and not stopping():

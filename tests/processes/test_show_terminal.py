@@ -43,7 +43,9 @@ def living(tmp_path: Path) -> Iterator[RunDirectory]:
 class Terminal:
     """A process on a terminal of its own, and all that it wrote there."""
 
-    def __init__(self, *arguments: object, columns: int = 80, **environment: str) -> None:
+    def __init__(
+        self, *arguments: object, columns: int = 80, own_session: bool = True, **environment: str
+    ) -> None:
         self._terminal, side = pty.openpty()
         fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self._settings = termios.tcgetattr(side)
@@ -55,13 +57,14 @@ class Terminal:
             stdout=side,
             stderr=side,
             env={**kept, "TERM": "xterm-256color", **environment},
-            start_new_session=True,
+            start_new_session=own_session,
+            process_group=None if own_session else 0,
         )
         os.close(side)
 
-    def wait_for(self, text: bytes) -> None:
+    def wait_for(self, text: bytes, times: int = 1) -> None:
         give_up_s = time.monotonic() + LIMIT_S
-        while text not in self.written:
+        while self.written.count(text) < times:
             assert time.monotonic() < give_up_s, self.written
             self._read()
 
@@ -103,6 +106,35 @@ def test_it_follows_until_it_is_asked_to_stop_and_restores_the_terminal(
     after = written[written.index(SCREEN_OFF) :]
     assert b"small: running" in after, "what was seen last stays on the terminal"
     assert b"Traceback" not in written
+
+
+def test_while_it_is_suspended_the_terminal_is_as_it_was(living: RunDirectory) -> None:
+    """A shell with job control gives its children process groups of their own, in its session."""
+    terminal = Terminal(living.path, own_session=False)
+    terminal.wait_for(b"Ctrl-C")
+    for times in (1, 2):
+        terminal.process.send_signal(signal.SIGTSTP)
+        _, status = os.waitpid(terminal.process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+        terminal.wait_for(SCREEN_OFF, times)
+        assert terminal.written.rindex(CURSOR_ON) > terminal.written.rindex(CURSOR_OFF)
+        terminal.process.send_signal(signal.SIGCONT)
+        terminal.wait_for(SCREEN_ON, times + 1)
+        terminal.wait_for(b"Ctrl-C", times + 1)
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.end() == 0
+    assert (terminal.written.count(SCREEN_ON), terminal.written.count(SCREEN_OFF)) == (3, 3)
+
+
+def test_where_nobody_could_have_it_go_on_it_is_not_suspended(living: RunDirectory) -> None:
+    """The kernel keeps process groups without a shell from stopping."""
+    terminal = Terminal(living.path)
+    terminal.wait_for(b"Ctrl-C")
+    terminal.process.send_signal(signal.SIGTSTP)
+    terminal.wait_for(SCREEN_ON, 2)
+    terminal.wait_for(b"Ctrl-C", 2)
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.end() == 0
 
 
 def test_it_ends_with_the_run_and_prints_it(living: RunDirectory) -> None:
