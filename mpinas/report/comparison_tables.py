@@ -81,7 +81,7 @@ def tables(view: ComparisonView) -> Iterator[tuple[str, Rows]]:
 def table_1(view: ComparisonView) -> Rows:
     """Every arm against the first one, and the paper's own figures where it has any."""
     first, *others = view.arms
-    heads = ("speed-up", "in processor time", "in FLOPs", "accuracy degradation")
+    heads = ("speed-up", "in processor time", "in FLOPs", "acc. degradation")
     rows: Rows = [(f"against {first.name}", *heads)]
     for arm in others:
         if arm.against is not None:
