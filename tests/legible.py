@@ -54,5 +54,6 @@ def illegible(figure: Any) -> list[str]:
 
 def all_legible(drawings: dict[str, Any]) -> bool:
     assert drawings
-    assert {name: faults for name, one in drawings.items() if (faults := illegible(one))} == {}
+    found = {name: faults for name, one in drawings.items() if (faults := illegible(one))}
+    assert not found, found
     return True

@@ -127,10 +127,10 @@ def _speed_up_figure(groups: Sequence[Group], *, name: str, title: str) -> Figur
     return _bar_figure(
         groups,
         lambda value: f"{value:.2f}",
-        axis="speed-up (the first arm's figure over this one's)",
+        axis="speed-up against the first arm",
         name=name,
         title=title,
-        caption="At 1, the broken line, an arm costs what the first one does; beyond it, less. "
+        caption="The first arm's figure over this one's. At 1, the broken line, both are equal. "
         + ("Diamonds: the paper's shrink. " if marked else "")
         + BOUNDS,
         even=1.0,
