@@ -10,11 +10,14 @@ from chromium import Browser, browsing, find_browser
 INSTALL = "bash tests/browser/install.sh"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(
     pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Browser]:
-    """A running Chromium; skips where there is none, unless ``--require-browser``."""
+    """A running Chromium; skips where there is none, unless ``--require-browser``.
+
+    It ends with its tests: others look whether processes are left.
+    """
     program = find_browser()
     if program is None:
         reason = f"no Chromium is installed: {INSTALL}"
