@@ -21,6 +21,7 @@ from functools import partial
 from typing import Any
 
 from mpinas.dispatch.ending import (
+    OUTPUT_S,
     SHORTEST_GRACE_S,
     kill_deaf,
     missing,
@@ -145,10 +146,12 @@ def _initialise(mpi: Any) -> None:
 
 
 def _say_stuck(environment: Mapping[str, str], cause: str) -> None:
-    """One line for the job, although no rank knows yet which one it is to MPI."""
+    """One line for the job, although no rank knows yet which one it is to MPI. All ranks stay until
+    it is through: the first that leaves has the launcher end the others."""
     if launcher_rank(environment) == 0:
         line = f"{cause}, and not all ranks had come up: {STOPPED_WORDS}\n"
         os.write(sys.stderr.fileno(), line.encode())
+    time.sleep(OUTPUT_S)
 
 
 def _place(mpi: Any, *, fault_tolerant: bool) -> World:
