@@ -34,7 +34,7 @@ class Seen:
 
 def seen(cost: float, result: TrialResult) -> Seen:
     """What a complete trial teaches. Loading the runner, once in a worker, is not counted."""
-    return Seen(cost, result.times.wall_time_s - result.times.start_s)
+    return Seen(cost, result.times.on_worker_s)
 
 
 class Clock:

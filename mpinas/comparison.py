@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from mpinas.config import RunConfig
 from mpinas.config_file import load_config, load_plain
+from mpinas.dispatch.settings import worker_settings
 from mpinas.errors import ConfigurationFaults, RunDirectoryFault, fault
 from mpinas.opening import KNOWLEDGE, RunOptions
 from mpinas.streams import experiment_seed
@@ -153,14 +154,15 @@ def _arms(config: RunConfig, where: str) -> Mapping[str, RunConfig]:
 
 def _needs_other_workers(config: RunConfig, of_arm: RunConfig, place: str) -> Iterator[str]:
     """A line for each key in which an arm would need workers of its own."""
-    for key in ("runner", "threads"):
-        here, there = getattr(of_arm.trial, key), getattr(config.trial, key)
-        if here != there:
+    elsewhere, here = (worker_settings(one.trial, one.run) for one in (config, of_arm))
+    for name in (field.name for field in fields(elsewhere)):
+        values = getattr(here, name), getattr(elsewhere, name)
+        if values[0] != values[1]:
             yield fault(
                 place,
-                f"all arms share the workers, and with them trial.{key}",
-                f"{here!r}, elsewhere {there!r}",
-                cure=f"Set trial.{key} for all of them",
+                f"all arms share the workers, and with them trial.{name}",
+                f"{values[0]!r}, elsewhere {values[1]!r}",
+                cure=f"Set trial.{name} for all of them",
             )
 
 

@@ -146,4 +146,4 @@ def _complete(result: TrialResult) -> TrialResult:
 def _expected_s(measured: _Measured, epochs: int) -> float:
     """Seconds of a whole trial; starting the first process of a worker is not counted."""
     times = measured.result.times
-    return times.wall_time_s - times.start_s + (epochs - TRIED_EPOCHS) * measured.epoch_s
+    return times.on_worker_s + (epochs - TRIED_EPOCHS) * measured.epoch_s

@@ -174,7 +174,7 @@ class Monitor:
     def _take_finished(self, result: TrialResult) -> None:
         self._running.pop(result.trial_id, None)
         self._last_result_s = time.monotonic()
-        self._busy_s += result.times.wall_time_s - result.times.start_s
+        self._busy_s += result.times.on_worker_s
 
 
 def tell(event: Event) -> None:

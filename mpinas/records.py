@@ -263,6 +263,11 @@ class Times:
     cpu_s: float = 0.0
     ended_at: float = 0.0
 
+    @property
+    def on_worker_s(self) -> float:
+        """From the child's first line on: what the trial itself took of its worker."""
+        return self.wall_time_s - self.start_s
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:

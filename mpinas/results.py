@@ -18,6 +18,11 @@ def better(one: TrialResult, other: TrialResult | None) -> bool:
     return trial_number(one.trial_id) < trial_number(other.trial_id)
 
 
+def ending(result: TrialResult) -> str:
+    """How a trial ended, in a word: its class of failure, or else its status."""
+    return result.failure.value if result.failure else result.status.value
+
+
 def best_of(results: Iterable[TrialResult]) -> TrialResult | None:
     """The best of these trials, or None where none is complete."""
     best: TrialResult | None = None

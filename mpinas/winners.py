@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from mpinas.errors import RunDirectoryFault, UserMustChange, fault, unknown_name
 from mpinas.records import TrialResult, last_line, trial_number
+from mpinas.results import ending
 
 logger = logging.getLogger(__name__)
 
@@ -62,10 +63,9 @@ def _not_complete(name: str, results: Iterable[TrialResult]) -> str:
         complete = [one for one in found if found[one].fitness is not None]
         return unknown_name("--trial", name, complete, "complete trial")
     result = found[name]
-    kind = result.status.value if result.failure is None else result.failure.value
     return fault(
         "--trial",
         "the trial has no fitness: its network could not be trained",
-        f"trial={name}, {kind}: {last_line(result.error)}",
+        f"trial={name}, {ending(result)}: {last_line(result.error)}",
         cure="Name a complete trial",
     )

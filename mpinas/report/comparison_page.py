@@ -44,6 +44,7 @@ from mpinas.report.drawing import style
 from mpinas.report.page import INDEX, Block, Link, Note, Page, Section, Table
 from mpinas.report.shrinks import shrink_cell
 from mpinas.report.trial_csv import COLUMNS, csv_text, trial_cells
+from mpinas.results import ending
 
 FIGURES_OF_THE_PAPER = {"mnist": 5, "cifar10": 6, "cifar100": 7, "tiny_imagenet": 8}
 """Where the training of the best networks is shown, by the name of the problem."""
@@ -243,7 +244,7 @@ def _best_row(arm: ArmTrials) -> tuple[str, ...]:
         f"{costs.flops / 1e6:.2f}" if costs else "",
         shrink_cell(result),
         f"{costs.parameters:,}" if costs else "",
-        f"{result.times.wall_time_s - result.times.start_s:.1f}",
+        f"{result.times.on_worker_s:.1f}",
     )
 
 
@@ -275,7 +276,7 @@ def _failure_rows(arm: ArmTrials) -> Iterator[tuple[str, ...]]:
     for run in arm.runs:
         for result in run.results:
             if result.fitness is None:
-                kind = result.failure.value if result.failure else result.status.value
+                kind = ending(result)
                 found.setdefault(kind, []).append((run.run.name, result))
     for kind, failed in sorted(found.items()):
         name, first = failed[0]

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from statistics import fmean
 
-from mpinas.records import TrialResult, trial_number
+from mpinas.records import TrialResult
 from mpinas.report.comparison_view import Measured
+from mpinas.report.training_flops import TrainingFlops, training_flops
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,19 +49,6 @@ class Phases:
         return Phases(**{name: getattr(self, name) / divisor for name in self.names()})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingFlops:
-    """FLOPs of forward passes for one training image, by all trials in all epochs.
-
-    Attributes:
-        shrink: with the whole networks, in the regularised epochs.
-        training: with the networks that were left.
-    """
-
-    shrink: float
-    training: float
-
-
 def summed_phases(runs: Sequence[Measured]) -> Phases:
     """Seconds of all trials of some searches, and of the searches themselves."""
     times = [result.times for run in runs for result in run.results]
@@ -70,7 +58,7 @@ def summed_phases(runs: Sequence[Measured]) -> Phases:
         "cut": sum(one.rebuild_s for one in times),
         "training": sum(one.train_s for one in times),
     }
-    whole = sum(one.wall_time_s - one.start_s for one in times)
+    whole = sum(one.on_worker_s for one in times)
     search = sum(sum(run.search_s) for run in runs)
     return Phases(**named, rest=max(0.0, whole - sum(named.values())), search=search)
 
@@ -83,22 +71,10 @@ def phases_of_a_trial(runs: Sequence[Measured]) -> Phases | None:
 
 def summed_flops(runs: Sequence[Measured]) -> TrainingFlops:
     """What all trials of some searches spent."""
-    shrink = training = 0.0
-    for run in runs:
-        for result in run.results:
-            if result.costs is None:
-                continue
-            trained = result.shrunk_costs or result.costs
-            training += trained.flops * len(result.curves.training_loss)
-            shrink += result.costs.flops * shrink_epochs(run, result)
-    return TrainingFlops(shrink=shrink, training=training)
-
-
-def shrink_epochs(run: Measured, result: TrialResult) -> float:
-    """Regularised epochs that a trial made before those of its curves; 0 without a shrink."""
-    if result.shrink is None:
-        return 0.0
-    return run.run.config.trial_of(trial_number(result.trial_id)[0]).shrink.epochs
+    spent = [training_flops(run.run.config, result) for run in runs for result in run.results]
+    return TrainingFlops(
+        shrink=sum(one.shrink for one in spent), training=sum(one.training for one in spent)
+    )
 
 
 def kept_shares(results: Iterable[TrialResult]) -> tuple[float, ...]:

@@ -18,7 +18,6 @@ from mpinas.report.comparison_phases import (
     Phases,
     kept_shares,
     phases_of_a_trial,
-    shrink_epochs,
 )
 from mpinas.report.drawing import (
     FILLS,
@@ -34,6 +33,7 @@ from mpinas.report.drawing import (
 )
 from mpinas.report.page import Figure
 from mpinas.report.run_figures import outcome_counts
+from mpinas.report.training_flops import shrink_epochs
 
 WIDE_IN = 8.6
 """Of two panels beside each other."""
@@ -162,7 +162,7 @@ def training_figure(one: Compared, number: str) -> Figure | None:
     drawing = canvas(3.1 + LEGEND_ROW_IN * rows, WIDE_IN)
     loss, accuracy = drawing.subplots(1, 2)
     for arm, (run, result) in having.items():
-        before = shrink_epochs(run, result)
+        before = shrink_epochs(run.run.config, result)
         curves = result.curves
         for axes, values in (
             (loss, curves.validation_loss),
@@ -178,7 +178,7 @@ def training_figure(one: Compared, number: str) -> Figure | None:
         axes.set_xlim(left=0)
         whole_numbers(axes.xaxis)
     legend_outside(drawing, loss, columns=4)
-    shifted = any(shrink_epochs(run, result) for run, result in having.values())
+    shifted = any(shrink_epochs(run.run.config, result) for run, result in having.values())
     told = ", ".join(
         f"{arm.label} {result.trial_id} {result.fitness:.4f}"
         for arm, (_, result) in having.items()
@@ -241,7 +241,7 @@ def accuracy_against_time(one: Compared) -> Figure | None:
 
 
 def _point(result: TrialResult) -> tuple[float, float] | None:
-    seconds = result.times.wall_time_s - result.times.start_s
+    seconds = result.times.on_worker_s
     return (seconds, result.fitness) if result.fitness is not None and seconds > 0 else None
 
 

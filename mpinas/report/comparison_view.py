@@ -23,7 +23,8 @@ from mpinas.config import RunConfig
 from mpinas.experiment import unequal_starts
 from mpinas.ownership import is_alive
 from mpinas.records import TrialResult, TrialStatus, trial_number
-from mpinas.results import best_of, results_of
+from mpinas.report.training_flops import training_flops
+from mpinas.results import best_of, ending, results_of
 from mpinas.run_directory import RunDirectory, Status, load_status
 
 FEWEST_FOR_INTERVAL = 5
@@ -186,7 +187,7 @@ def _measured(run: ComparedRun) -> Measured:
     for one in results:
         generation = trial_number(one.trial_id)[0]
         if generation < generations:
-            trials_s[generation] += one.times.wall_time_s - one.times.start_s
+            trials_s[generation] += one.times.on_worker_s
     told = directory.told()
     return Measured(
         run=run,
@@ -196,7 +197,7 @@ def _measured(run: ComparedRun) -> Measured:
         trials_s=tuple(trials_s),
         search_s=tuple(spent.get(generation, 0.0) for generation in range(generations)),
         cpu_s=sum(one.times.cpu_s for one in results) + sum(spent.values()),
-        flops=sum(training_flops(run.config, one) for one in results),
+        flops=sum(training_flops(run.config, one).whole for one in results),
     )
 
 
@@ -206,18 +207,6 @@ def _state(directory: RunDirectory, *, done: bool) -> str:
     if not directory.exists():
         return "waiting"
     return "running" if is_alive(directory) else "stopped"
-
-
-def training_flops(config: RunConfig, result: TrialResult) -> float:
-    """FLOPs of forward passes that a trial spent on one training image in all its epochs."""
-    if result.costs is None:
-        return 0.0
-    trained = result.shrunk_costs or result.costs
-    flops = float(trained.flops * len(result.curves.training_loss))
-    if result.shrink is not None:
-        shrink = config.trial_of(trial_number(result.trial_id)[0]).shrink
-        flops += result.costs.flops * shrink.epochs
-    return flops
 
 
 def _arms(
@@ -238,15 +227,11 @@ def _arms(
             cpu_s=estimate(of_arm, _mean_cpu_s),
             flops=estimate(of_arm, _mean_flops),
             best=best_of(result for one in of_arm for result in one.results),
-            ends=Counter(_end(result) for one in of_arm for result in one.results),
+            ends=Counter(ending(result) for one in of_arm for result in one.results),
             against=None if of_arm is first else _against(first, of_arm),
         )
         for name, of_arm in by_arm.items()
     )
-
-
-def _end(result: TrialResult) -> str:
-    return result.failure.value if result.failure else result.status.value
 
 
 def failures(arm: Arm) -> int:

@@ -18,6 +18,7 @@ from mpinas.report.drawing import (
 )
 from mpinas.report.page import Figure
 from mpinas.report.species_sizes import SpeciesSizes
+from mpinas.results import ending
 
 FEW_SPECIES = 16
 """Up to so many, each is named in the legend."""
@@ -92,11 +93,7 @@ def _draw_species(axes: Any, sizes: SpeciesSizes) -> None:
 
 def outcome_counts(results: Sequence[TrialResult]) -> Mapping[str, int]:
     """Trials by class of failure, the most frequent first; complete ones are not among them."""
-    counts = Counter(
-        result.failure.value if result.failure else result.status.value
-        for result in results
-        if result.fitness is None
-    )
+    counts = Counter(ending(result) for result in results if result.fitness is None)
     return dict(sorted(counts.items(), key=lambda one: (-one[1], one[0])))
 
 

@@ -41,6 +41,7 @@ from mpinas.report.tables import duration, headline, ranked
 from mpinas.report.timeline import job_starts, timeline
 from mpinas.report.timeline_figure import shares_figure, timeline_figure
 from mpinas.report.trial_view import layer_rows, shrunk_widths
+from mpinas.results import ending
 from mpinas.run_directory import RunDirectory
 from mpinas.stored_config import stored_config
 
@@ -267,9 +268,7 @@ def _failures(run: _Run) -> Iterator[Block | None]:
     first: dict[str, TrialResult] = {}
     for result in results:
         if result.fitness is None:
-            first.setdefault(
-                result.failure.value if result.failure else result.status.value, result
-            )
+            first.setdefault(ending(result), result)
     yield failures_figure(results)
     yield Table(
         title="The first of each class",

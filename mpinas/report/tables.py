@@ -12,6 +12,7 @@ from rich.text import Text
 from mpinas.records import TrialResult, TrialStatus, last_line, trial_number
 from mpinas.report.run_view import RunView
 from mpinas.report.shrinks import shrink_cell, shrink_lines
+from mpinas.results import ending
 
 LEADERS = 10
 WIDE = 60
@@ -97,9 +98,7 @@ def ranked(view: RunView) -> list[TrialResult]:
 def failure_line(view: RunView) -> str:
     """How many trials failed, by class; empty where none did."""
     kinds = Counter(
-        result.failure.value if result.failure else result.status.value
-        for result in view.results
-        if result.status is not TrialStatus.COMPLETE
+        ending(result) for result in view.results if result.status is not TrialStatus.COMPLETE
     )
     return ", ".join(f"{count} x {kind}" for kind, count in sorted(kinds.items()))
 

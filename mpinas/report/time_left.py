@@ -43,6 +43,6 @@ def time_left(view: RunView) -> TimeLeft | None:
     over = sum(one.epoch / one.epochs for one in view.running if one.epochs)
     return TimeLeft(
         trials=max(0.0, view.generations * view.individuals - len(view.results) - over),
-        trial_s=fmean(max(0.0, one.times.wall_time_s - one.times.start_s) for one in latest),
+        trial_s=fmean(max(0.0, one.times.on_worker_s) for one in latest),
         at_once=min(float(most), seen),
     )

@@ -31,8 +31,8 @@ from mpinas.report.comparison_view import (
     Estimate,
     estimate,
     load_comparison,
-    training_flops,
 )
+from mpinas.report.training_flops import training_flops
 from mpinas.run_directory import RunDirectory, Status, create_run_directory, save_status
 from mpinas.search import Search
 
@@ -185,12 +185,12 @@ def test_costs_count_the_shrink_with_the_whole_network(tmp_path: Path) -> None:
         curves=curves,
         costs=whole,
     )
-    assert training_flops(config, plain) == 5000
+    assert training_flops(config, plain).whole == 5000
     shrunk = replace(plain, shrunk_costs=left, shrink=shrink)
-    assert training_flops(config, shrunk) == 1000 + 5 * 400
+    assert training_flops(config, shrunk).whole == 1000 + 5 * 400
     broken = replace(plain, shrink=replace(shrink, outcome=ShrinkOutcome.BROKEN))
-    assert training_flops(config, broken) == 1000 + 5000
-    assert training_flops(config, replace(plain, costs=None)) == 0
+    assert training_flops(config, broken).whole == 1000 + 5000
+    assert training_flops(config, replace(plain, costs=None)).whole == 0
 
 
 @pytest.mark.parametrize(("problem", "speed_up"), [("mnist", "1.48"), ("tiny_imagenet", "2.14")])
