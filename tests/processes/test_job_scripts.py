@@ -187,15 +187,16 @@ def test_a_launcher_that_dies_of_a_signal(machine: Machine) -> None:
     assert machine.requeued() == []
 
 
+@pytest.mark.parametrize("search", ["", "e1/plain/"])
 @pytest.mark.parametrize(
     ("code", "gets_anywhere", "ends_with"),
     [(137, True, 75), (9, True, 75), (137, False, 137), (9, False, 9), (1, True, 1), (2, True, 2)],
 )
 def test_a_job_of_which_a_rank_was_killed_goes_on_if_it_got_anywhere(
-    machine: Machine, code: int, gets_anywhere: bool, ends_with: int
+    machine: Machine, code: int, gets_anywhere: bool, ends_with: int, search: str
 ) -> None:
     """Where every attempt dies before its first result it would be requeued for ever."""
-    journal = machine.folder / "out" / "journal"
+    journal = machine.folder / "out" / f"{search}journal"
     journal.mkdir(parents=True)
     (journal / "g000.jsonl").write_text("a result of the job before\n")
     written = {"WRITES": journal} if gets_anywhere else {}
@@ -224,8 +225,13 @@ def test_a_rank_that_was_killed_when_the_job_was_asked_to_end_ends_it_in_order(
     assert (end(job)[0], machine.requeued()) == (75, [REQUEUED])
 
 
-def test_jobs_that_never_come_to_a_run_directory_are_not_begun_for_ever(machine: Machine) -> None:
+@pytest.mark.parametrize("is_there", [False, True])
+def test_jobs_that_never_come_to_a_run_directory_are_not_begun_for_ever(
+    machine: Machine, is_there: bool
+) -> None:
     """As where data take longer to prepare than a job has."""
+    if is_there:
+        (machine.folder / "out").mkdir()
 
     def run(**written: object) -> tuple[int, str]:
         return end(machine.start(machine.script(**BY_SLURM), LASTS=0, CODE=75, **written))
@@ -234,14 +240,16 @@ def test_jobs_that_never_come_to_a_run_directory_are_not_begun_for_ever(machine:
     code, said = run()
     assert (code, len(machine.requeued())) == (1, 4)
     assert f"remove {machine.folder / 'out.fruitless_jobs'}" in said
-    assert not (machine.folder / "out").exists(), "it would be taken for something else than a run"
+    left = list((machine.folder / "out").glob("*"))
+    assert not left, "it would be taken for something else than a run"
     assert run(WRITES=machine.folder / "out" / "journal")[0] == 75
     assert not list(machine.folder.rglob("*fruitless_jobs"))
 
 
-def test_jobs_that_get_nowhere_are_not_begun_for_ever(machine: Machine) -> None:
-    """As where no trial fits into the walltime."""
-    journal = machine.folder / "out" / "journal"
+@pytest.mark.parametrize("search", ["", "e0/plain/"])
+def test_jobs_that_get_nowhere_are_not_begun_for_ever(machine: Machine, search: str) -> None:
+    """As where no trial fits into the walltime; of a comparison any search gets somewhere."""
+    journal = machine.folder / "out" / f"{search}journal"
     journal.mkdir(parents=True)
 
     def run(**written: object) -> tuple[int, str]:

@@ -55,7 +55,8 @@ program=(python -m mpinas run /home/ada/search/cifar10.yaml --out /home/ada/sear
 launch=()
 
 out=/home/ada/search/runs/cifar10
-count_results() { cat "$out"/journal/*.jsonl 2>/dev/null | wc -l; }
+# Of a search, or of all searches of a comparison.
+count_results() { cat "$out"/journal/*.jsonl "$out"/e*/*/journal/*.jsonl 2>/dev/null | wc -l; }
 had=$(count_results)
 code=75 # of a job that was asked to end before its search began
 if [ $signals -eq 0 ]; then
@@ -73,7 +74,7 @@ case $code in # of MPICH's mpiexec: the number of a signal, of others: 128 and t
 esac
 # A job that gets nowhere, as where no trial fits into the walltime, is not begun for ever.
 fruitless=$out/fruitless_jobs
-[ -d "$out" ] || fruitless=$out.fruitless_jobs # it never came to a run directory
+ls "$out"/*.yaml >/dev/null 2>&1 || fruitless=$out.fruitless_jobs # it never came to a run directory
 if [ "$(count_results)" -gt "$had" ]; then
   rm -f "$out/fruitless_jobs" "$out.fruitless_jobs"
 elif [ "$code" -eq 75 ] && mkdir -p "${out%/*}" && date >>"$fruitless" && [ "$(wc -l <"$fruitless")" -ge 5 ]; then
