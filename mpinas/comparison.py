@@ -19,6 +19,7 @@ from mpinas.dispatch.settings import worker_settings
 from mpinas.errors import ConfigurationFaults, RunDirectoryFault, fault
 from mpinas.opening import KNOWLEDGE, RunOptions
 from mpinas.streams import experiment_seed
+from mpinas.run_directory import COMPARISON_CONFIG, RunDirectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class ComparisonDirectory:
 
     @property
     def config(self) -> Path:
-        return self.path / "comparison.yaml"
+        return self.path / COMPARISON_CONFIG
 
     @property
     def problem(self) -> Path:
@@ -43,6 +44,11 @@ class ComparisonDirectory:
         """Whether a comparison stands here."""
         return self.config.exists()
 
+
+    def searches(self) -> list[RunDirectory]:
+        """Those that are there, whatever the configuration says."""
+        found = map(RunDirectory, sorted(self.path.glob("e[0-9]*/*")))
+        return [one for one in found if one.exists()]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedRun:

@@ -10,7 +10,8 @@ from pydantic import Field, field_validator
 
 from mpinas.config_values import Section
 
-ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+ARM_KEY = re.compile(r"\w+(\.\w+)*")
 EQUAL_IN_ALL_ARMS = ("name", "seed", "problem", "run", "comparison")
 """Sections and keys that no arm may change: a pair has the same data, split and seed."""
 
@@ -41,13 +42,23 @@ class ComparisonConfig(Section):
         for name, keys in arms.items():
             if not ARM_NAME.fullmatch(name):
                 raise ValueError(
-                    "the name of an arm is that of a folder: letters, digits, '_', '.' and '-'. "
-                    f"Received: {name!r}"
+                    "the name of an arm is that of a folder: at most 100 letters, digits, '_', "
+                    f"'.' and '-'. Received: {name[:120]!r}"
                 )
             for key in keys:
-                if key.split(".")[0] in EQUAL_IN_ALL_ARMS:
-                    raise ValueError(
-                        f"arms differ in the search only, not in {key.split('.')[0]}. "
-                        f"Received: {name}: {key}"
-                    )
+                rule = _key_fault(key)
+                if rule:
+                    raise ValueError(f"{rule}. Received: {name}: {key!r}")
         return arms
+
+
+def _key_fault(key: str) -> str:
+    """Why no arm may set this key; empty where one may."""
+    if not ARM_KEY.fullmatch(key):
+        return "the keys of an arm are names with dots between them, as trial.epochs"
+    section = key.split(".")[0]
+    if section in EQUAL_IN_ALL_ARMS:
+        return f"arms differ in the search only, not in {section}"
+    if key == "trial":  # written as a section it would be read as if it set only what it names
+        return "a whole section sets its other keys to their defaults: name keys, as trial.epochs"
+    return ""

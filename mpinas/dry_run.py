@@ -1,4 +1,4 @@
-"""``run --dry-run``: checks everything, tries one candidate, estimates the rest, keeps nothing."""
+"""``--dry-run``: checks everything, tries one candidate, estimates the rest, keeps nothing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RESULT_BYTES = 6000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DryRun:
-    """What a run would be.
+    """What a search would be.
 
     Attributes:
         costs, layers: of one candidate of the starting populations.
@@ -53,6 +53,11 @@ class DryRun:
     device: str
     disk_mb: float
 
+    @property
+    def workers_s(self) -> float:
+        """Worker seconds of all its trials."""
+        return self.trial_s * self.trials
+
 
 def dry_run(config: RunConfig, options: RunOptions, executor: Executor) -> DryRun:
     """Checks what the run would check, and trains one candidate for two epochs.
@@ -71,6 +76,15 @@ def dry_run(config: RunConfig, options: RunOptions, executor: Executor) -> DryRu
     begun = RunDirectory(path)
     if begun.exists() and not options.fresh:
         config = with_data_of(config, begun)
+    return dry_search(config, executor)
+
+
+def dry_search(config: RunConfig, executor: Executor) -> DryRun:
+    """Trains one candidate for two epochs, whatever directory the search would be in.
+
+    Raises:
+        UserMustChange, MpinasError: as :func:`dry_run`.
+    """
     with tempfile.TemporaryDirectory() as folder:
         directory = create_run_directory(
             Path(folder) / config.name, lambda new: fill_directory(config, new)

@@ -8,20 +8,32 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from mpinas.checkpoint import DamagedCheckpoint, load_checkpoint
 from mpinas.comparison import ComparedRun, Comparison, ComparisonDirectory, existing_comparison
 from mpinas.config import RunConfig
 from mpinas.config_file import dump_config
+from mpinas.dispatch.base import Executor
+from mpinas.dry_run import DryRun, dry_search
 from mpinas.errors import RunDirectoryFault, fault
-from mpinas.opening import aside_of, can_be_mapped, check_directory, shared_file
-from mpinas.ownership import refuse_if_owned
-from mpinas.problems import prepare
+from mpinas.mending import mend_directory
+from mpinas.opening import (
+    aside_of,
+    can_be_mapped,
+    check_directory,
+    refuse_other_data,
+    shared_file,
+)
+from mpinas.ownership import claim, refuse_if_owned, release, watch_owner
+from mpinas.problems import check_problem, open_prepared, prepare
 from mpinas.pump import Lane
-from mpinas.run_directory import RunDirectory, write_whole
+from mpinas.records import BYTES_PER_MB
+from mpinas.run_directory import RunDirectory, create_directory, refuse_if_taken, write_whole
+from mpinas.run_log import acting, logging_to
 from mpinas.session import Job, Place, drive, open_lane, telling_of_the_disk
 
 logger = logging.getLogger(__name__)
@@ -50,6 +62,7 @@ def run_comparison(comparison: Comparison, job: Job, *, fresh: bool = False) -> 
         lanes: list[Lane] = []
         for run in comparison.runs:
             if is_done(run):
+                _mend(run, job)
                 continue
             lane = opened.enter_context(_open(run, data, job))
             if lane is None:
@@ -59,6 +72,79 @@ def run_comparison(comparison: Comparison, job: Job, *, fresh: bool = False) -> 
         for line in unequal_starts(comparison):
             logger.warning("%s", line)
         return not lanes or drive(lanes, job, comparison.config.run.grace_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DryComparison:
+    """What a comparison would be.
+
+    Attributes:
+        arms: what a search of each would be.
+        data_mb: of the prepared data that the directory would hold.
+    """
+
+    comparison: Comparison
+    arms: Mapping[str, DryRun]
+    data_mb: float
+
+    @property
+    def trials(self) -> int:
+        """Of all its searches."""
+        return self.comparison.experiments * sum(one.trials for one in self.arms.values())
+
+    @property
+    def workers_s(self) -> float:
+        """Worker seconds of all its trials."""
+        return self.comparison.experiments * sum(one.workers_s for one in self.arms.values())
+
+    @property
+    def disk_mb(self) -> float:
+        """Of its directory at the end, saved weights not counted."""
+        searches_mb = sum(one.disk_mb for one in self.arms.values())
+        return self.data_mb + self.comparison.experiments * searches_mb
+
+
+def dry_comparison(
+    comparison: Comparison, executor: Executor, *, fresh: bool = False
+) -> DryComparison:
+    """Checks what the comparison would check, and trains a candidate of each arm for two epochs.
+
+    Args:
+        executor: with the workers it would have; it stays the caller's to close.
+
+    Raises:
+        UserMustChange: as the comparison itself would, or no candidate of an arm is within the
+            limits.
+        MpinasError: a candidate could not be trained; the message says why.
+    """
+    check_comparison(comparison, fresh=fresh)
+    with tempfile.TemporaryDirectory() as folder:
+        data = _data_to_try(comparison, Path(folder), fresh=fresh)
+        first = comparison.runs[: len(comparison.arms)]
+        return DryComparison(
+            comparison=comparison,
+            arms={run.arm: dry_search(_with_data(run.config, data), executor) for run in first},
+            data_mb=0.0 if shared_file(comparison.config) else data.stat().st_size / BYTES_PER_MB,
+        )
+
+
+def _data_to_try(comparison: Comparison, folder: Path, *, fresh: bool) -> Path:
+    """The file of the prepared data that would be used; where there is none, one in the folder.
+
+    Raises:
+        RunDirectoryFault: a search began with other data.
+    """
+    directory, config = comparison.directory, comparison.config
+    is_begun = directory.exists() and not fresh
+    data = shared_file(config)
+    if data is None and is_begun and not _must_prepare(comparison):
+        return directory.problem
+    if data is None:
+        data = folder / directory.problem.name
+        prepare(config.problem, data)
+    if is_begun:
+        _refuse_other_data(comparison, data)
+    return data
 
 
 def is_done(run: ComparedRun) -> bool:
@@ -75,23 +161,30 @@ def check_comparison(comparison: Comparison, *, fresh: bool) -> None:
         ConfigurationFaults: what stands there cannot be read.
     """
     directory = comparison.directory
+    if not directory.exists() and not directory.searches():
+        refuse_if_taken(directory.path, "comparison")
+        return
+    if fresh:
+        for search in directory.searches():
+            refuse_if_owned(search)
+        return
+    _refuse_lost_config(directory)
+    _refuse_to_leave_out(comparison, existing_comparison(directory.path))
+    for run in comparison.runs:
+        check_directory(run.config, run.path, fresh=False)
+
+
+def _refuse_lost_config(directory: ComparisonDirectory) -> None:
+    """Of searches alone nobody can tell whether they are all."""
     if not directory.exists():
-        _refuse_other_things(directory)
-    elif fresh:
-        for run in existing_comparison(directory.path).runs:
-            refuse_if_owned(RunDirectory(run.path))
-    else:
-        _refuse_to_leave_out(comparison, existing_comparison(directory.path))
-    if not fresh:
-        for run in comparison.runs:
-            check_directory(run.config, run.path, fresh=False)
-
-
-def _refuse_other_things(directory: ComparisonDirectory) -> None:
-    path = directory.path
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        cure = "Give another directory with --out"
-        raise RunDirectoryFault(fault(str(path), "exists and is not a comparison", cure=cure))
+        raise RunDirectoryFault(
+            fault(
+                str(directory.path),
+                f"holds searches, and is not a comparison without its {directory.config.name}",
+                cure=f"Copy the configuration that it began with to {directory.config}, give "
+                "another --out, or --fresh to begin anew",
+            )
+        )
 
 
 def _refuse_to_leave_out(comparison: Comparison, stored: Comparison) -> None:
@@ -114,26 +207,75 @@ def _refuse_to_leave_out(comparison: Comparison, stored: Comparison) -> None:
 
 def _begin(comparison: Comparison, *, fresh: bool) -> Path:
     """Makes the directory what this job needs, and gives the file of the prepared data."""
-    directory = comparison.directory
-    if fresh and directory.exists():
-        aside = aside_of(directory.path)
-        directory.path.rename(aside)
-        logger.warning("the old comparison is kept as %s", aside)
+    directory, config = comparison.directory, comparison.config
+    if fresh or not directory.exists():
+        is_old = directory.exists() or bool(directory.searches())
+        aside = aside_of(directory.path) if is_old else None
+        create_directory(
+            directory.path,
+            lambda new: _fill(comparison, ComparisonDirectory(new)),
+            aside=aside,
+            of="comparison",
+        )
+        if aside is not None:
+            logger.warning("the old comparison is kept as %s", aside)
+    elif shared_file(config) is None and _must_prepare(comparison):
+        _prepare_again(comparison)
+    return shared_file(config) or directory.problem
+
+
+def _fill(comparison: Comparison, directory: ComparisonDirectory) -> None:
+    """Raises DataFault where an arm cannot use the data."""
     config = comparison.config
-    directory.path.mkdir(parents=True, exist_ok=True)
-    data = shared_file(config) or directory.problem
-    if data == directory.problem and not can_be_mapped(data):
-        with tempfile.TemporaryDirectory(dir=directory.path) as folder:
-            prepared = Path(folder) / data.name
-            prepare(config.problem, prepared)
-            prepared.replace(data)
-    if not directory.exists():
-        _save_config(comparison)
-    return data
+    data = shared_file(config)
+    if data is None:
+        data = directory.problem
+        prepare(config.problem, data)
+    prepared = open_prepared(data, verify=True)
+    for run in comparison.runs[: len(comparison.arms)]:
+        check_problem(run.config.problem, prepared, run.config.trial.batch_size)
+    write_whole(directory.config, dump_config(config), durable=True)
+
+
+def _must_prepare(comparison: Comparison) -> bool:
+    """Whether a begun comparison has no prepared data that are still those of its path."""
+    directory = comparison.directory
+    stored = existing_comparison(directory.path).config
+    path = comparison.config.problem.path
+    return stored.problem.path != path or not can_be_mapped(directory.problem)
+
+
+def _prepare_again(comparison: Comparison) -> None:
+    """Raises RunDirectoryFault, and changes nothing, where a search began with other data."""
+    directory = comparison.directory
+    with tempfile.TemporaryDirectory(dir=directory.path) as folder:
+        prepared_file = Path(folder) / directory.problem.name
+        prepare(comparison.config.problem, prepared_file)
+        _refuse_other_data(comparison, prepared_file)
+        prepared_file.replace(directory.problem)
+
+
+def _refuse_other_data(comparison: Comparison, data: Path) -> None:
+    for run in comparison.runs:
+        refuse_other_data(RunDirectory(run.path), open_prepared(data))
 
 
 def _save_config(comparison: Comparison) -> None:
     write_whole(comparison.directory.config, dump_config(comparison.config), durable=True)
+
+
+def _mend(run: ComparedRun, job: Job) -> None:
+    """Puts back what the journals of a search that is done have lost: tables are made of them."""
+    directory = RunDirectory(run.path)
+    dead = watch_owner(directory, job.stopping)
+    if job.stopping():
+        return
+    owner = claim(directory, run.config.run.heartbeat_s, dead=dead)
+    try:
+        with logging_to(directory.log, run.name), acting(run.name):
+            mend_directory(directory)
+    finally:
+        release(directory, owner)
 
 
 def _open(run: ComparedRun, data: Path, job: Job) -> AbstractContextManager[Lane | None]:
@@ -146,23 +288,23 @@ def _with_data(config: RunConfig, data: Path) -> RunConfig:
     return config.model_copy(update={"problem": problem})
 
 
-def unequal_starts(comparison: Comparison) -> Iterator[str]:
-    """A line for each experiment whose arms did not begin with the same populations."""
-    for experiment in range(comparison.experiments):
-        starts = {
-            run.arm: _start_digest(run) for run in comparison.runs if run.experiment == experiment
-        }
-        known = {digest for digest in starts.values() if digest is not None}
-        if len(known) > 1:
-            yield (
-                f"experiment {experiment}: its arms began with different populations, because they "
-                f"differ in space or tuner"
-            )
-
-
-def _start_digest(run: ComparedRun) -> str | None:
+def start_digest(run: ComparedRun) -> str | None:
     """Of the populations that a search began with; None before it has."""
     try:
         return str(load_checkpoint(RunDirectory(run.path).start).about["start"])
     except (DamagedCheckpoint, KeyError):
         return None
+
+
+def unequal_starts(
+    comparison: Comparison, digest_of: Callable[[ComparedRun], str | None] = start_digest
+) -> Iterator[str]:
+    """A line for each experiment whose arms did not begin with the same populations."""
+    for experiment in range(comparison.experiments):
+        runs = [run for run in comparison.runs if run.experiment == experiment]
+        known = {digest for run in runs if (digest := digest_of(run)) is not None}
+        if len(known) > 1:
+            yield (
+                f"experiment {experiment}: its arms began with different populations, because they "
+                f"differ in space, tuner or trial.learning_rate"
+            )

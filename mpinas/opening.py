@@ -34,7 +34,12 @@ from mpinas.problems import (
     prepare,
 )
 from mpinas.records import ProblemSpec
-from mpinas.run_directory import RunDirectory, create_run_directory, write_whole
+from mpinas.run_directory import (
+    RunDirectory,
+    create_run_directory,
+    refuse_if_taken,
+    write_whole,
+)
 from mpinas.search import Setting
 from mpinas.space.layers import LAYERS
 from mpinas.space.presets import SPACES
@@ -100,6 +105,7 @@ def check_directory(config: RunConfig, path: Path, *, fresh: bool) -> None:
     """
     directory = RunDirectory(path)
     if not directory.exists():
+        refuse_if_taken(path, "run")
         return
     if fresh:
         refuse_if_owned(directory)
@@ -157,7 +163,7 @@ def open_directory(config: RunConfig, path: Path, *, fresh: bool) -> RunDirector
         with tempfile.TemporaryDirectory(dir=directory.path) as folder:
             prepared_file = Path(folder) / directory.problem.name
             prepare(config.problem, prepared_file)
-            _refuse_other_data(directory, open_prepared(prepared_file))
+            refuse_other_data(directory, open_prepared(prepared_file))
             prepared_file.replace(directory.problem)
     check_data(config, directory)
     return directory
@@ -171,7 +177,7 @@ def check_data(config: RunConfig, directory: RunDirectory) -> None:
         DataFault: the data are damaged, or not those that the configuration means.
     """
     prepared = open_prepared(data_file(config, directory), verify=True)
-    _refuse_other_data(directory, prepared)
+    refuse_other_data(directory, prepared)
     check_problem(config.problem, prepared, config.trial.batch_size)
 
 
@@ -214,7 +220,7 @@ def shared_file(config: RunConfig) -> Path | None:
     return Path(path) if path is not None and is_prepared(Path(path)) else None
 
 
-def _refuse_other_data(directory: RunDirectory, prepared: PreparedProblem) -> None:
+def refuse_other_data(directory: RunDirectory, prepared: PreparedProblem) -> None:
     """Refuses data that differ from those the run began with, as far as anything tells."""
     begun_with = _data_begun_with(directory)
     if begun_with is not None and prepared.checksum != begun_with:

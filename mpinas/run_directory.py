@@ -22,6 +22,9 @@ from mpinas.records import from_json, to_json
 from mpinas.signals import held
 from mpinas.trial.processes import is_alive
 
+COMPARISON_CONFIG = "comparison.yaml"
+"""In the directory of a comparison, whose searches are run directories in it."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
@@ -108,15 +111,25 @@ def existing_run(path: Path) -> RunDirectory:
         RunDirectoryFault: it is none.
     """
     directory = RunDirectory(path)
-    if not directory.exists():
+    if directory.exists():
+        return directory
+    if (path / COMPARISON_CONFIG).exists():
+        begun = sorted(str(file.parent) for file in path.glob("e[0-9]*/*/config.yaml"))
         raise RunDirectoryFault(
             fault(
                 str(path),
-                "not a run directory",
-                cure="Give the directory that 'python -m mpinas run' named, e.g. runs/quickstart",
+                "this is a comparison",
+                allowed=f"Its runs: {', '.join(begun) or 'none yet'}",
+                cure="Give one of its runs",
             )
         )
-    return directory
+    raise RunDirectoryFault(
+        fault(
+            str(path),
+            "not a run directory",
+            cure="Give the directory that 'python -m mpinas run' named, e.g. runs/quickstart",
+        )
+    )
 
 
 def create_run_directory(
@@ -125,35 +138,70 @@ def create_run_directory(
     """Makes a run directory that appears whole or not at all.
 
     Args:
-        fill: writes the first files into the directory it is given; where it raises, nothing
+        fill: writes the first files into the directory it is given.
+        aside: where an old run at ``path`` is moved to.
+
+    Raises:
+        RunDirectoryFault: as :func:`create_directory`.
+    """
+
+    def begun(building: Path) -> None:
+        _make_folders(building)
+        fill(RunDirectory(building))
+
+    return RunDirectory(create_directory(path, begun, aside=aside, of="run"))
+
+
+def create_directory(
+    path: Path, fill: Callable[[Path], None], *, aside: Path | None, of: str
+) -> Path:
+    """Makes a directory that appears whole or not at all, and gives its place.
+
+    Args:
+        fill: writes the first files into the folder it is given; where it raises, nothing
             stays behind and nothing was moved.
-        aside: where an old run at ``path`` is moved to, just before the new one appears.
+        aside: where an old directory at ``path`` is moved to, just before the new one appears.
+        of: what it is the directory of.
 
     Raises:
         RunDirectoryFault: the place is taken or cannot be written to.
     """
-    if aside is None and path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise RunDirectoryFault(
-            fault(str(path), "exists and is not a run", cure="Give another directory with --out")
-        )
+    if aside is None:
+        refuse_if_taken(path, of)
     path = path.resolve()
     in_place = aside is None and path.exists()
     building = _building_place(path if in_place else path.parent, path.name)
     try:
-        _make_folders(building)
-        fill(RunDirectory(building))
+        building.mkdir(parents=True)
+        fill(building)
         with held():  # half of this would be neither the old run nor the new one
             if aside is not None:
                 path.rename(aside)
             _move_up(building, path) if in_place else building.rename(path)
     except OSError as error:
         shutil.rmtree(building, ignore_errors=True)
-        raise RunDirectoryFault(_cannot_be_made(path, error)) from error
+        raise RunDirectoryFault(_cannot_be_made(path, of, error)) from error
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise
     fsync_directory(path.parent)
-    return RunDirectory(path)
+    return path
+
+
+def refuse_if_taken(path: Path, of: str) -> None:
+    """Raises RunDirectoryFault where something else stands than a new directory could take in."""
+    if _is_taken(path.resolve()):
+        raise RunDirectoryFault(
+            fault(str(path), f"exists and is not a {of}", cure="Give another directory with --out")
+        )
+
+
+def _is_taken(path: Path) -> bool:
+    """Whether anything stands there but an empty folder, or one that others were building in."""
+    if not path.is_dir():
+        return path.exists()
+    building = re.compile(rf"\.{re.escape(path.name)}\..*\.new")
+    return not all(building.fullmatch(one.name) for one in path.iterdir())
 
 
 def _building_place(folder: Path, name: str) -> Path:
@@ -161,7 +209,8 @@ def _building_place(folder: Path, name: str) -> Path:
     prefix = f".{name}.{socket.gethostname()}."
     for left in folder.glob(f"{glob.escape(prefix)}*.new"):
         pid = left.name[len(prefix) : -len(".new")]
-        if pid.isdecimal() and not is_alive(int(pid)):
+        is_old = pid.isdecimal() and (int(pid) == os.getpid() or not is_alive(int(pid)))
+        if is_old:
             shutil.rmtree(left, ignore_errors=True)
     return folder / f"{prefix}{os.getpid()}.new"
 
@@ -172,19 +221,21 @@ def _make_folders(path: Path) -> None:
 
 
 def _move_up(building: Path, path: Path) -> None:
-    """Into a directory that is there already; ``config.yaml``, which makes it a run, last."""
-    for file in sorted(building.iterdir(), key=lambda file: file.name == "config.yaml"):
+    """Into a directory that is there already; the configuration, which makes it one, last."""
+    if _is_taken(path):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    for file in sorted(building.iterdir(), key=lambda file: file.suffix == ".yaml"):
         file.rename(path / file.name)
     building.rmdir()
 
 
-def _cannot_be_made(path: Path, error: OSError) -> str:
+def _cannot_be_made(path: Path, of: str, error: OSError) -> str:
     if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
         cure = "The same command goes on with it when that job has ended"
-        return fault(str(path), "another job has just made this run directory", cure=cure)
+        return fault(str(path), f"another job has just made this {of} directory", cure=cure)
     return fault(
         str(path),
-        f"the run directory cannot be made: {error.strerror}",
+        f"the {of} directory cannot be made: {error.strerror}",
         cure="Give another directory with --out",
     )
 

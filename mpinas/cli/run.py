@@ -93,10 +93,9 @@ def _print_dry_run(plan: DryRun) -> None:
         f"  one candidate  {plan.costs.parameters:,} parameters, "
         f"{plan.costs.flops / 1e6:.2f} MFLOPs, {plan.layers} layers"
     )
-    workers_s = plan.trial_s * plan.trials
     click.echo(f"  one trial      about {duration(plan.trial_s)} on {plan.device}")
     click.echo(
-        f"  in all         about {workers_s / 3600:.2f} worker-hours, "
-        f"{duration(workers_s / plan.workers)} on {plan.workers} workers"
+        f"  in all         about {plan.workers_s / 3600:.2f} worker-hours, "
+        f"{duration(plan.workers_s / plan.workers)} on {plan.workers} workers"
     )
     click.echo(f"  disk           about {plan.disk_mb:.1f} MB, saved weights not counted")

@@ -179,6 +179,13 @@ def test_one_of_its_searches_that_another_job_works_on_refuses_it(place: Path) -
         ({"a": {}, "b": {"trial.epoch": 2}}, "comparison.arms.b: trial.epoch"),
         ({"a": {}, "b": {"trial.threads": 2}}, "comparison.arms.b: all arms share the workers"),
         ({"a": {}, "b": {"seed": 2}}, "arms differ in the search only, not in seed"),
+        ({"a": {}, "b": {" seed": 2}}, "the keys of an arm are names with dots between them"),
+        ({"a": {}, "b": {"problem.path=x": 2}}, "the keys of an arm are names with dots"),
+        ({"a": {}, "b": {"": 2}}, "the keys of an arm are names with dots"),
+        ({"a": {}, "b": {"run.workers": 2}}, "arms differ in the search only, not in run"),
+        ({"a": {}, "b": {"trial": {"epochs": 2}}}, "name keys, as trial.epochs"),
+        ({"a": {}, "b": None}, "comparison.arms.b"),
+        ({"a": {}, "b" * 101: {}}, "the name of an arm is that of a folder"),
         ({"a": {}, "../b": {}}, "the name of an arm is that of a folder"),
         ({"a": {}}, "comparison.arms"),
     ],
@@ -193,6 +200,16 @@ def test_what_is_no_arm_is_told_before_anything_is_written(
     assert not (place / "here").exists()
 
 
+def test_a_nested_override_of_an_arm_is_refused(place: Path) -> None:
+    """It would set a section, and all that it does not name to the defaults, real Keras first."""
+    refused = compare("--set", "comparison.arms.longer.trial.epochs=3")
+    assert refused.exit_code == 2
+    assert "name keys, as trial.epochs" in refused.stderr
+    assert compare("--set", "comparison.arms.longer={trial.epochs: 3}").exit_code == 0
+    config = yaml.safe_load((place / "here" / "e0" / "longer" / "config.yaml").read_text())
+    assert (config["trial"]["epochs"], config["trial"]["runner"]) == (3, "fake")
+
+
 def test_all_arms_are_checked_at_once(tmp_path: Path) -> None:
     arms = {"a": {"trial.epochs": 0}, "b": {"trial.batch_size": 0}}
     with pytest.raises(ConfigurationFaults) as caught:
@@ -200,12 +217,13 @@ def test_all_arms_are_checked_at_once(tmp_path: Path) -> None:
     assert len(caught.value.faults) == 2
 
 
-def test_arms_that_begin_elsewhere_are_named(place: Path) -> None:
-    arms = {"plain": {}, "crowd": {"tuner.modules.population": 12}}
+@pytest.mark.parametrize("key", ["tuner.modules.population", "trial.learning_rate"])
+def test_arms_that_begin_elsewhere_are_named(place: Path, key: str) -> None:
+    arms = {"plain": {}, "crowd": {key: 12}}
     config_file(place, with_key(FAKE_SEARCH, "comparison", experiments=1, arms=arms))
     result = compare()
     assert result.exit_code == 0
-    line = "experiment 0: its arms began with different populations"
+    line = "experiment 0: its arms began with different populations, because they differ in space,"
     assert line in result.stderr
     assert line in invoke("show", "here").stdout.replace("\n", " ")
 
@@ -232,7 +250,11 @@ def test_without_an_experiment_that_is_done_there_is_no_table(place: Path) -> No
 
 
 def test_failures_only_have_no_accuracy(place: Path) -> None:
-    assert compare("--set", "trial.fake.failures={nan: 1.0}").exit_code == 0
+    result = compare("--set", "trial.fake.failures={nan: 1.0}")
+    assert result.exit_code == 0
+    words = "Not one trial of the last generation is complete in e0/plain, e1/plain, e0/longer"
+    assert words in result.stdout
+    assert "nan, " not in result.stdout
     told = json.loads(invoke("show", "here", "--json").stdout)["arms"]["longer"]
     assert told["accuracy"] is None
     assert told["degradation"] is None
@@ -273,3 +295,34 @@ def test_lost_data_are_prepared_again_and_other_data_refused(place: Path) -> Non
     refused = compare("--experiments", "2")
     assert refused.exit_code == 2
     assert "not a comparison" in refused.stderr
+
+
+def test_a_dry_run_tries_every_arm_and_leaves_nothing(place: Path) -> None:
+    arms = {**ARMS, "third": {"tuner.generations": 3, "tuner.individuals": 5}}
+    config_file(place, with_key(COMPARED, "comparison", arms=arms))
+    well = ("--set", "trial.fake.failures={}", "--workers", "2")
+    result = compare("--dry-run", *well)
+    assert result.exit_code == 0, result.output
+    lines = {line.split()[0]: " ".join(line.split()[1:]) for line in result.stdout.splitlines()}
+    assert lines["small:"] == "everything is in order, nothing was started"
+    assert lines["searches"] == "6 (2 experiments x 3 arms)"
+    assert lines["trials"] == str(2 * (2 * 4 + 2 * 4 + 3 * 5))
+    assert lines["plain"].startswith("2 x 4 trials a search, about ")
+    assert lines["third"].startswith("3 x 5 trials a search, about ")
+    assert lines["in"].endswith("on 2 workers")
+    assert {one.name for one in place.iterdir()} == {"search.yaml"}
+
+
+def test_a_dry_run_refuses_what_the_comparison_would(place: Path) -> None:
+    assert compare("--experiments", "1").exit_code == 0
+    before = sorted((one, one.stat().st_mtime_ns) for one in (place / "here").rglob("*"))
+    well = ("--set", "trial.fake.failures={}")
+    assert compare("--dry-run", "--experiments", "1", *well).exit_code == 2, "another search"
+    (place / "other").mkdir()
+    (place / "other" / "thesis.tex").touch()
+    refused = invoke("compare", "search.yaml", "--out", "other", "--dry-run")
+    assert refused.exit_code == 2
+    assert "exists and is not a comparison" in refused.stderr
+    refused = invoke("run", "search.yaml", "--out", "other", "--dry-run")
+    assert "exists and is not a run" in refused.stderr
+    assert sorted((one, one.stat().st_mtime_ns) for one in (place / "here").rglob("*")) == before

@@ -175,6 +175,28 @@ def test_what_a_killed_start_left_is_removed_by_the_next(tmp_path):
     assert other.exists()
 
 
+def test_a_start_that_was_killed_in_a_folder_of_the_users_can_be_made_again(tmp_path):
+    """``--out`` may name an empty folder; what was being built in it does not fill it."""
+    place = tmp_path / "run"
+    (place / f".run.{socket.gethostname()}.999999999.new" / "journal").mkdir(parents=True)
+    create_run_directory(place, lambda new: new.config.write_text(""))
+    assert {path.name for path in place.iterdir()} == {"config.yaml", "journal", "checkpoints"}
+
+
+def test_of_two_starts_in_a_folder_of_the_users_one_loses(tmp_path):
+    place = tmp_path / "run"
+    place.mkdir()
+
+    def late(new):
+        new.config.write_text("mine")
+        (place / "config.yaml").write_text("theirs")
+
+    with pytest.raises(RunDirectoryFault, match="another job has just made"):
+        create_run_directory(place, late)
+    assert [path.name for path in place.iterdir()] == ["config.yaml"]
+    assert (place / "config.yaml").read_text() == "theirs"
+
+
 def test_the_old_run_is_moved_only_when_the_new_one_is_ready(directory):
     def fail(new):
         raise ValueError("bad data")
