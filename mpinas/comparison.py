@@ -9,6 +9,7 @@ space and tuner.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,8 +19,8 @@ from mpinas.config_file import load_config, load_plain
 from mpinas.dispatch.settings import worker_settings
 from mpinas.errors import ConfigurationFaults, RunDirectoryFault, fault
 from mpinas.opening import KNOWLEDGE, RunOptions
-from mpinas.streams import experiment_seed
 from mpinas.run_directory import COMPARISON_CONFIG, RunDirectory
+from mpinas.streams import experiment_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,11 @@ class ComparisonDirectory:
         """Whether a comparison stands here."""
         return self.config.exists()
 
-
     def searches(self) -> list[RunDirectory]:
         """Those that are there, whatever the configuration says."""
         found = map(RunDirectory, sorted(self.path.glob("e[0-9]*/*")))
         return [one for one in found if one.exists()]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedRun:
@@ -138,6 +139,13 @@ def existing_comparison(path: Path) -> Comparison:
         raise RunDirectoryFault(fault(str(path), "not a comparison", cure=cure))
     config = load_config(directory.config, (), KNOWLEDGE)
     return comparison_of(config, path, str(directory.config))
+
+
+def is_compared(run: Path) -> bool:
+    """Whether a run directory is one of a comparison's."""
+    path = run.resolve()
+    is_place = re.fullmatch(r"e\d+", path.parent.name) is not None
+    return is_place and ComparisonDirectory(path.parent.parent).exists()
 
 
 def _arms(config: RunConfig, where: str) -> Mapping[str, RunConfig]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -14,6 +14,9 @@ ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 ARM_KEY = re.compile(r"\w+(\.\w+)*")
 EQUAL_IN_ALL_ARMS = ("name", "seed", "problem", "run", "comparison")
 """Sections and keys that no arm may change: a pair has the same data, split and seed."""
+
+
+DataOfPaper = Literal["mnist", "cifar10", "cifar100", "tiny_imagenet"]
 
 
 class ComparisonConfig(Section):
@@ -32,6 +35,11 @@ class ComparisonConfig(Section):
         min_length=2,
         description="what is compared with the first of them: a name, and the keys that this arm "
         "sets, as `--set` would, but for `name`, `seed`, `problem`, `run` and `comparison`",
+    )
+    paper: DataOfPaper | None = Field(
+        default=None,
+        description="the data set of the paper whose figures stand beside; null: that of "
+        "`problem.name`, if it is one of them",
     )
 
     @field_validator("arms")

@@ -82,7 +82,8 @@ def canonical_json(value: Any) -> bytes:
 
 def last_line(error: str) -> str:
     """The line of a traceback that says what went wrong; empty for an empty text."""
-    return error.strip().split("\n")[-1]
+    lines = error.strip().splitlines()  # a progress bar ends its lines in other ways
+    return lines[-1].strip() if lines else ""
 
 
 def trial_id(generation: int, index: int) -> str:

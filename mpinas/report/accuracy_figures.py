@@ -204,44 +204,72 @@ def _points(results: Iterable[TrialResult]) -> tuple[list[float], list[float]]:
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
-def learning_curves(
-    named: Mapping[str, TrialResult], *, name: str, title: str, caption: str = ""
-) -> Figure | None:
-    """Loss and accuracy on the validation images against the epoch; None where no trial has any.
+def learning_curves(result: TrialResult, before: float, *, name: str, title: str) -> Figure | None:
+    """Loss and accuracy of a trial on the validation images by epoch; None where it has neither.
 
     Args:
-        named: trials by what they are called in the legend.
+        before: regularised epochs before those of the curves.
     """
-    having = {label: one for label, one in named.items() if one.curves.validation_loss}
-    if not having:
+    curves = result.curves
+    if not curves.validation_loss and not curves.validation_accuracy:
         return None
     drawing = canvas(5.2)
     loss, accuracy = drawing.subplots(2, 1, sharex=True)
-    for index, (label, result) in enumerate(having.items()):
-        look = {
-            "ls": LINES[index % len(LINES)],
-            "marker": MARKERS[index % len(MARKERS)],
-            "ms": 4,
-            "color": (INK, ACCENT, SOFT)[index % 3],
-        }
-        _curve(loss, result.curves.validation_loss, label, look)
-        _curve(accuracy, result.curves.validation_accuracy, label, look)
+    look = {"marker": MARKERS[0], "ms": 4, "color": INK}
+    loss.plot(*curve(curves.validation_loss, before), **look)
+    accuracy.plot(*accuracy_curve(result, before), **look)
     loss.set_ylabel("validation loss (nats)")
     accuracy.set_ylabel(ACCURACY)
-    accuracy.set_xlabel("epoch")
+    accuracy.set_xlabel(epochs_label(shrinks=before > 0))
+    accuracy.set_xlim(left=0)
     whole_numbers(accuracy.xaxis)
-    if len(having) > 1:
-        _legend_above(loss, columns=2)
-    last = ", ".join(f"{label} {one.fitness:.4f}" for label, one in having.items() if one.fitness)
+    last = "" if result.fitness is None else f" Accuracy in the end: {result.fitness:.4f}."
     return finish(
         drawing,
         name=name,
         title=title,
-        caption=caption,
-        alternative=f"Validation loss and accuracy by epoch. Accuracy in the end: {last}.",
+        caption=curves_caption([(result, before)]),
+        alternative=f"Validation loss and accuracy by epoch.{last}",
     )
 
 
-def _curve(axes: Any, values: Sequence[float], label: str, look: Mapping[str, Any]) -> None:
+def epochs_label(*, shrinks: bool) -> str:
+    """Of the axis below curves."""
+    return "epochs over, those of the shrink included" if shrinks else "epochs over"
+
+
+def curves_caption(trials: Sequence[tuple[TrialResult, float]]) -> str:
+    """What has to be known of curves of these trials, each with its regularised epochs."""
+    words = "On the validation images, after each epoch."
+    if any(before for _, before in trials):
+        words += (
+            " The epochs of a shrink train the whole network: they are counted on the axis, and "
+            "the curve begins behind them."
+        )
+    if any(_cut(result) for result, _ in trials):
+        words += (
+            " The upright stroke at its beginning is the cut: accuracy just before and just after "
+            "it."
+        )
+    return words
+
+
+def curve(values: Sequence[float], before: float) -> tuple[list[float], list[float]]:
+    """(epochs over, values); what is no number leaves a gap."""
     finite = [value if math.isfinite(value) else math.nan for value in values]
-    axes.plot(range(1, len(finite) + 1), finite, label=label, **look)
+    return [before + epoch for epoch in range(1, len(finite) + 1)], finite
+
+
+def accuracy_curve(result: TrialResult, before: float) -> tuple[list[float], list[float]]:
+    """(epochs over, validation accuracies), those on either side of a cut first."""
+    cut = _cut(result)
+    epochs, accuracies = curve(result.curves.validation_accuracy, before)
+    return [before] * len(cut) + epochs, [*cut, *accuracies]
+
+
+def _cut(result: TrialResult) -> tuple[float, ...]:
+    """Accuracies just before and just after the cut of a network that went on with its weights."""
+    shrink = result.shrink
+    if shrink is None or shrink.accuracy_before_cut is None or shrink.accuracy_after_cut is None:
+        return ()
+    return shrink.accuracy_before_cut, shrink.accuracy_after_cut

@@ -11,7 +11,7 @@ from math import isfinite
 from typing import Any
 
 from mpinas.report.comparison_arms import Compared, shortened
-from mpinas.report.comparison_tables import PAPER, TIME_UNITS_S
+from mpinas.report.comparison_tables import TIME_UNITS_S, in_paper
 from mpinas.report.comparison_view import Against, Arm, Estimate
 from mpinas.report.drawing import (
     ACCENT,
@@ -118,7 +118,7 @@ def _speed_up_group(
 ) -> Group:
     """All arms but the one that they are compared with."""
     bars = _bars(one, lambda arm: figure(arm.against) if arm.against else None)
-    of_paper = PAPER.get(one.view.comparison.config.problem.name) if paper else None
+    of_paper = in_paper(one.view) if paper else None
     return Group(label=label, bars=bars[1:], mark=of_paper.speed_up if of_paper else None)
 
 

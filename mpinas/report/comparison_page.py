@@ -24,6 +24,7 @@ from mpinas.report.comparison_figures import (
 from mpinas.report.comparison_summary import cost_table, data_table, rows_table
 from mpinas.report.comparison_tables import (
     arm_rows,
+    data_of_paper,
     generation_rows,
     headline,
     phase_rows,
@@ -40,6 +41,7 @@ from mpinas.report.comparison_trials import (
     training_figure,
 )
 from mpinas.report.comparison_view import ComparisonView
+from mpinas.report.comparison_workers import worker_blocks
 from mpinas.report.drawing import style
 from mpinas.report.page import INDEX, Block, Link, Note, Page, Section, Table
 from mpinas.report.shrinks import shrink_cell
@@ -47,7 +49,7 @@ from mpinas.report.trial_csv import COLUMNS, csv_text, trial_cells
 from mpinas.results import ending
 
 FIGURES_OF_THE_PAPER = {"mnist": 5, "cifar10": 6, "cifar100": 7, "tiny_imagenet": 8}
-"""Where the training of the best networks is shown, by the name of the problem."""
+"""Where the training of the best networks is shown, by the name of the data set."""
 NO_EXPERIMENT = (
     "No experiment is finished yet: in none are all arms at their end. There is no speed-up to be "
     "told; figures below are of the trials so far."
@@ -148,6 +150,7 @@ def _sections(all_compared: Sequence[Compared], folder: Path) -> Iterator[Sectio
         ("training", "The best networks", _training),
         ("trials", "Trials", _trials),
         ("failures", "Failures", _failures),
+        ("workers", "Workers", worker_blocks),
         ("searches", "Searches", lambda one: _searches(one, folder)),
     )
     yield Section(
@@ -213,7 +216,7 @@ def _time(one: Compared) -> Iterator[Block | None]:
 
 
 def _training(one: Compared) -> Iterator[Block | None]:
-    number = FIGURES_OF_THE_PAPER.get(one.view.comparison.config.problem.name)
+    number = FIGURES_OF_THE_PAPER.get(data_of_paper(one.view))
     words = f"(Figure {number} of the paper)" if number else "(as Figures 5 to 8 of the paper)"
     drawn = training_figure(one, words)
     best = [_best_row(arm) for arm in one.arms if arm.best is not None]

@@ -13,7 +13,7 @@ from mpinas.report.comparison_phases import (
     summed_flops,
     summed_phases,
 )
-from mpinas.report.comparison_tables import PAPER, Rows, points_words, ratio_words
+from mpinas.report.comparison_tables import Rows, in_paper, points_words, ratio_words
 from mpinas.report.comparison_view import Against, Estimate
 from mpinas.report.page import Table
 
@@ -89,7 +89,7 @@ def _figure(
 
 def _paper_rows(known: Sequence[Compared]) -> Iterator[tuple[str, ...]]:
     """The paper's own figures, where a data set is one of the paper's."""
-    of_paper = [PAPER.get(one.view.comparison.config.problem.name) for one in known]
+    of_paper = [in_paper(one.view) for one in known]
     if not any(of_paper):
         return
     speed_ups = [None if one is None else one.speed_up for one in of_paper]

@@ -38,7 +38,7 @@ PAPER: Mapping[str, InPaper] = {
     "cifar100": InPaper(speed_up=2.31, degradation_points=-3.16),
     "tiny_imagenet": InPaper(speed_up=2.14, degradation_points=-0.38),
 }
-"""By the name of the problem; the numbers of classes and images are the paper's own."""
+"""By the name of the data set; the numbers of classes and images are the paper's own."""
 
 TIME_UNITS_S = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
 FLOPS_UNITS = ((1e12, "TFLOPs"), (1e9, "GFLOPs"), (1e6, "MFLOPs"))
@@ -95,11 +95,22 @@ def table_1(view: ComparisonView) -> Rows:
                     points_words(against.degradation),
                 )
             )
-    paper = PAPER.get(view.comparison.config.problem.name)
+    paper = in_paper(view)
     if paper is not None:
         degradation = f"{paper.degradation_points:+.2f} points"
         rows.append(("the paper's shrink", f"{paper.speed_up:.2f}", "", "", degradation))
     return rows
+
+
+def data_of_paper(view: ComparisonView) -> str:
+    """The name of the data set in the paper; that of the problem where the paper has none."""
+    config = view.comparison.config
+    return config.comparison.paper or config.problem.name
+
+
+def in_paper(view: ComparisonView) -> InPaper | None:
+    """The paper's own figures, where the data set is one of the paper's."""
+    return PAPER.get(data_of_paper(view))
 
 
 def arm_rows(view: ComparisonView) -> Rows:

@@ -5,13 +5,18 @@ Figures 5 to 8 of the paper, the training of the best network of each arm, are a
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mpinas.records import TrialResult
-from mpinas.report.accuracy_figures import ACCURACY
+from mpinas.report.accuracy_figures import (
+    ACCURACY,
+    accuracy_curve,
+    curve,
+    curves_caption,
+    epochs_label,
+)
 from mpinas.report.comparison_arms import ArmTrials, Compared
 from mpinas.report.comparison_figures import BAR_IN, LEGEND_ROW_IN, legend_outside, line_look
 from mpinas.report.comparison_phases import (
@@ -161,24 +166,18 @@ def training_figure(one: Compared, number: str) -> Figure | None:
     rows = (len(having) + 3) // 4
     drawing = canvas(3.1 + LEGEND_ROW_IN * rows, WIDE_IN)
     loss, accuracy = drawing.subplots(1, 2)
-    for arm, (run, result) in having.items():
-        before = shrink_epochs(run.run.config, result)
-        curves = result.curves
-        for axes, values in (
-            (loss, curves.validation_loss),
-            (accuracy, curves.validation_accuracy),
-        ):
-            finite = [value if math.isfinite(value) else math.nan for value in values]
-            epochs = [before + epoch for epoch in range(1, len(finite) + 1)]
-            axes.plot(epochs, finite, label=arm.label, **line_look(arm.look, marks=len(finite)))
+    trials = [(result, shrink_epochs(run.run.config, result)) for run, result in having.values()]
+    for arm, (result, before) in zip(having, trials, strict=True):
+        look = line_look(arm.look, marks=len(result.curves.validation_loss))
+        loss.plot(*curve(result.curves.validation_loss, before), label=arm.label, **look)
+        accuracy.plot(*accuracy_curve(result, before), label=arm.label, **look)
     loss.set_ylabel("validation loss (nats)")
     accuracy.set_ylabel(ACCURACY)
     for axes in (loss, accuracy):
-        axes.set_xlabel("epochs over, those of the shrink included")
+        axes.set_xlabel(epochs_label(shrinks=any(before for _, before in trials)))
         axes.set_xlim(left=0)
         whole_numbers(axes.xaxis)
     legend_outside(drawing, loss, columns=4)
-    shifted = any(shrink_epochs(run.run.config, result) for run, result in having.values())
     told = ", ".join(
         f"{arm.label} {result.trial_id} {result.fitness:.4f}"
         for arm, (_, result) in having.items()
@@ -188,13 +187,7 @@ def training_figure(one: Compared, number: str) -> Figure | None:
         drawing,
         name=one.file_name("training"),
         title=one.titled(f"Training of the best network of each arm {number}"),
-        caption="Left: loss, right: accuracy, both on the validation images after each epoch."
-        + (
-            " A curve after a shrink begins with the first epoch after it: the regularised epochs "
-            "train the whole network, and are counted on the axis but have no point."
-            if shifted
-            else ""
-        ),
+        caption=f"Left: loss, right: accuracy. {curves_caption(trials)}",
         alternative=f"Validation loss and accuracy by epoch. Accuracy in the end: {told}.",
     )
 

@@ -58,7 +58,7 @@ class LiveScreen:
 
 
 def _summary(view: RunView, width: int) -> Iterator[RenderableType]:
-    busy = "" if view.utilisation is None else f", {view.utilisation:.0%} busy"
+    busy = "" if view.utilisation is None else f", {busy_words(view, view.utilisation)}"
     head = f": {view.status} for {duration(view.wall_time_s)}, {workers_words(view)}{busy}"
     yield Text.assemble((view.name, "bold"), head)
     yield Text(generation_words(view))
@@ -73,6 +73,11 @@ def _summary(view: RunView, width: int) -> Iterator[RenderableType]:
         yield Text(line, no_wrap=True, overflow="ellipsis")
     if len(lost) > MOST_LOST:
         yield Text(f"and {len(lost) - MOST_LOST} lost before")
+
+
+def busy_words(view: RunView, share: float) -> str:
+    """How much of the workers' time trials of this run had."""
+    return f"{share:.0%} busy{' with it' if view.is_shared else ''}"
 
 
 def _bar(view: RunView, width: int) -> RenderableType:
@@ -130,7 +135,7 @@ def change_line(view: RunView) -> str:
     parts += [f"{len(view.running)} running"] if view.running else []
     parts += [workers_words(view)] if view.lost else []
     if view.utilisation is not None:
-        parts.append(f"workers {view.utilisation:.0%} busy")
+        parts.append(f"workers {busy_words(view, view.utilisation)}")
     left = time_left(view)
     parts += [f"about {duration(left.seconds)} left"] if left is not None else []
     return "; ".join(parts)

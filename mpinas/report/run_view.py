@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mpinas.comparison import is_compared
 from mpinas.config import RunConfig
 from mpinas.config_file import Knowledge
 from mpinas.ownership import is_alive
@@ -33,6 +34,8 @@ class RunView:
             equal to ``generations`` when done.
         results: of all trials so far, by trial number.
         workers: that can run a trial, or could when the last job ended.
+        utilisation: share of the workers' time in which a trial of this run ran.
+        is_shared: whether it is a search of a comparison: others have trials on the same workers.
         lost: workers that the last job has lost or set aside.
         best: the trial with the highest fitness, or None.
     """
@@ -49,6 +52,7 @@ class RunView:
     best: TrialResult | None
     running: tuple[RunningTrial, ...]
     lost: tuple[LostWorker, ...] = ()
+    is_shared: bool = False
 
 
 def load_run(
@@ -93,6 +97,7 @@ def _view(
         best=best_of(results),
         running=tuple(one for one in status.running if alive and one.trial_id not in over),
         lost=status.lost,
+        is_shared=is_compared(directory.path),
     )
 
 

@@ -38,8 +38,9 @@ from mpinas.report.run_view import RunView, load_run
 from mpinas.report.shrinks import shrink_cell, shrink_lines
 from mpinas.report.species_sizes import species_sizes
 from mpinas.report.tables import duration, headline, ranked
-from mpinas.report.timeline import job_starts, timeline
-from mpinas.report.timeline_figure import shares_figure, timeline_figure
+from mpinas.report.timeline import Trials, job_starts, timeline
+from mpinas.report.timeline_figure import no_times, shares_figure, timeline_figure
+from mpinas.report.training_flops import shrink_epochs
 from mpinas.report.trial_view import layer_rows, shrunk_widths
 from mpinas.results import ending
 from mpinas.run_directory import RunDirectory
@@ -192,12 +193,9 @@ def _winner(run: _Run) -> Iterator[Block | None]:
     name, costs = best.trial_id, trained_costs(best)
     small = f", {costs.flops / 1e6:.4g} MFLOPs as trained" if costs else ""
     yield Note(text=f"{name}: validation accuracy {best.fitness:.4f}{small}.")
-    yield learning_curves(
-        {name: best},
-        name="winner-curves",
-        title=f"Learning curves of {name}",
-        caption="On the validation images, after each epoch; epochs of a shrink are before these.",
-    )
+    before = shrink_epochs(run.config, best)
+    title = f"Learning curves of {name}"
+    yield learning_curves(best, before, name="winner-curves", title=title)
     proposal = _proposal(run, best)
     if proposal.network is not None:
         widths = shrunk_widths(best)
@@ -287,15 +285,20 @@ def _failures(run: _Run) -> Iterator[Block | None]:
 
 def _workers(run: _Run) -> Iterator[Block | None]:
     view = run.view
-    sizes = dict.fromkeys(range(view.generations), view.individuals)
-    sizes.update(dict.fromkeys(range(view.generation), 0))
-    found = timeline(view.results, job_starts(run.directory.log), sizes)
+    own = Trials(results=view.results, told=view.generation, individuals=view.individuals)
+    found = timeline([own], job_starts(run.directory.log))
     if not found.spans:
-        old = "The trials were run by a version that did not write down when they ended."
-        yield Note(text=old if found.untimed else "No worker has ended a trial yet.")
+        yield Note(text=no_times(found))
         return
-    yield timeline_figure(found)
-    yield shares_figure(found)
+    if view.is_shared:
+        yield timeline_figure(found, white="idle, or a trial of another search")
+        yield Note(
+            text="The searches of a comparison share the workers: when this one waited, they had "
+            "trials of others. Where their time went stands in the report of the comparison."
+        )
+    else:
+        yield timeline_figure(found)
+        yield shares_figure(found)
     workers = view.workers + len(view.lost)
     if workers > len(found.workers):
         idle_workers = workers - len(found.workers)

@@ -40,7 +40,12 @@ def headline(view: RunView) -> Iterator[str]:
         f"{view.name}: {view.status}, {told} of {view.generations} generations, {trials}, "
         f"{duration(view.wall_time_s)}, {workers_words(view)}"
     )
-    if view.utilisation is not None:
+    if view.utilisation is not None and view.is_shared:
+        yield (
+            f"its trials had {view.utilisation:.0%} of the workers' time, which the searches of a "
+            "comparison share"
+        )
+    elif view.utilisation is not None:
         yield f"workers were training for {view.utilisation:.0%} of the time"
     yield from lost_lines(view)
 

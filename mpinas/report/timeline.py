@@ -1,7 +1,8 @@
 """Who worked when, and why a worker did not. Pure but for the reading of ``run.log``.
 
-Comes in: results with their times and workers, and when the jobs of the run began. Comes out: what
-each worker did, and its time on duty divided by cause. Time between jobs is nobody's.
+Comes in: results with their times and workers, and when the jobs of the run began; of one search,
+or of several that shared the workers. Comes out: what each worker did, and its time on duty divided
+by cause. Time between jobs is nobody's.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import enum
 import re
 from bisect import bisect_right
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import pairwise
@@ -20,6 +21,9 @@ from mpinas.records import TrialResult, trial_number
 
 WorkerName = tuple[str, int]
 """(host, rank); as it sorts."""
+
+Generation = tuple[int, int]
+"""(index of the search, generation)."""
 
 _JOB_BEGAN = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z \w+ going on from ")
 
@@ -31,15 +35,30 @@ class Cause(str, enum.Enum):
     STARTING = "starting a trial's process"
     WAITING = "waiting for a generation's last trials"
     BREEDING = "between two generations"
-    BETWEEN = "between two trials of a generation"
+    BETWEEN = "between two trials"
     BEFORE = "before its first trial"
     CUT_OFF = "trials that were cut off, or still run"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trials:
+    """What is known of one search.
+
+    Attributes:
+        told: generations of which no more is to come.
+        individuals: so many trials has a generation.
+    """
+
+    results: Sequence[TrialResult]
+    told: int
+    individuals: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
     """A trial on a worker. Seconds since the epoch; ``began_at`` is the child's first line."""
 
+    search: int
     trial_id: str
     worker: WorkerName
     job: int
@@ -49,9 +68,9 @@ class Span:
     is_complete: bool
 
     @property
-    def generation(self) -> int:
+    def generation(self) -> Generation:
         """Of the trial."""
-        return trial_number(self.trial_id)[0]
+        return self.search, trial_number(self.trial_id)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,43 +119,55 @@ def _seconds(text: str) -> float:
     return datetime.strptime(text, form).replace(tzinfo=timezone.utc).timestamp()
 
 
-def timeline(
-    results: Sequence[TrialResult], starts: Sequence[float], sizes: Mapping[int, int]
-) -> Timeline:
-    """Puts the trials of a run in order.
+def timeline(searches: Sequence[Trials], starts: Sequence[float]) -> Timeline:
+    """Puts the trials of a run in order, or those of runs that shared their workers.
 
     Args:
-        starts: of its jobs, sorted; none: all is one job.
-        sizes: trials of each generation; one that has as many results has no more to come.
+        starts: of the jobs, sorted; none: all is one job.
     """
-    on_workers = [result for result in results if result.worker is not None]
-    spans = [_span(result, starts) for result in on_workers if result.times.ended_at > 0]
+    spans = [
+        _span(search, result, starts)
+        for search, own in enumerate(searches)
+        for result in own.results
+        if result.worker is not None and result.times.ended_at > 0
+    ]
     spans.sort(key=lambda span: span.ended_at)
     seconds: dict[Cause, float] = dict.fromkeys(Cause, 0.0)
-    counts: dict[int, int] = defaultdict(int)
-    for result in results:
-        counts[trial_number(result.trial_id)[0]] += 1
     last_job = {span.generation: span.job for span in spans}
-    whole = {one for one, count in counts.items() if count >= sizes.get(one, count + 1)}
+    whole = set(_whole_generations(searches))
     for job in sorted({span.job for span in spans}):
         told = {one for one in whole if last_job.get(one) == job}
         _account([span for span in spans if span.job == job], told, seconds)
+    on_workers = sum(one.worker is not None for own in searches for one in own.results)
     return Timeline(
         spans=tuple(spans),
         workers=tuple(sorted({span.worker for span in spans})),
         seconds=seconds,
-        untimed=len(on_workers) - len(spans),
+        untimed=on_workers - len(spans),
     )
 
 
-def _span(result: TrialResult, starts: Sequence[float]) -> Span:
+def _whole_generations(searches: Sequence[Trials]) -> Iterator[Generation]:
+    """Those of which every trial has ended."""
+    for search, own in enumerate(searches):
+        counts = Counter(trial_number(result.trial_id)[0] for result in own.results)
+        yield from (
+            (search, generation)
+            for generation, count in counts.items()
+            if generation < own.told or count >= own.individuals
+        )
+
+
+def _span(search: int, result: TrialResult, starts: Sequence[float]) -> Span:
     assert result.worker is not None
     times = result.times
     ordered_at = times.ended_at - times.wall_time_s
+    middle_at = ordered_at + times.wall_time_s / 2  # hosts' clocks differ a little
     return Span(
+        search=search,
         trial_id=result.trial_id,
         worker=(result.worker.host, result.worker.rank),
-        job=max(0, bisect_right(starts, ordered_at) - 1),
+        job=max(0, bisect_right(starts, middle_at) - 1),
         ordered_at=ordered_at,
         began_at=min(times.ended_at, ordered_at + times.start_s),
         ended_at=times.ended_at,
@@ -148,7 +179,7 @@ def _extent(spans: Sequence[Span]) -> tuple[float, float]:
     return min(span.ordered_at for span in spans), max(span.ended_at for span in spans)
 
 
-def _account(spans: Sequence[Span], told: set[int], seconds: dict[Cause, float]) -> None:
+def _account(spans: Sequence[Span], told: set[Generation], seconds: dict[Cause, float]) -> None:
     """Adds the worker time of one job.
 
     Args:
@@ -156,11 +187,14 @@ def _account(spans: Sequence[Span], told: set[int], seconds: dict[Cause, float])
         seconds: what is added to.
     """
     first_at, last_at = _extent(spans)
-    told_at: dict[int, float] = {}
+    told_at: dict[Generation, float] = {}
     by_worker: dict[WorkerName, list[Span]] = defaultdict(list)
     for span in spans:
         told_at[span.generation] = max(span.ended_at, told_at.get(span.generation, 0.0))
         by_worker[span.worker].append(span)
+    newest = dict(sorted(told_at))  # of each search
+    is_over = all((search, generation) in told for search, generation in newest.items())
+    rest = Cause.WAITING if is_over else Cause.CUT_OFF
     for own in by_worker.values():
         own.sort(key=lambda span: span.ordered_at)
         seconds[Cause.BEFORE] += own[0].ordered_at - first_at
@@ -169,17 +203,24 @@ def _account(spans: Sequence[Span], told: set[int], seconds: dict[Cause, float])
             seconds[Cause.TRIALS] += span.ended_at - span.began_at
         for before, after in pairwise(own):
             _account_gap(before, after, told_at, seconds)
-        rest = Cause.WAITING if max(told_at) in told else Cause.CUT_OFF
         seconds[rest] += last_at - own[-1].ended_at
 
 
 def _account_gap(
-    before: Span, after: Span, told_at: Mapping[int, float], seconds: dict[Cause, float]
+    before: Span,
+    after: Span,
+    told_at: Mapping[Generation, float],
+    seconds: dict[Cause, float],
 ) -> None:
+    """Of a worker between two trials: it waits until the generation before the next trial's is
+    told, and then for the breeding of that trial."""
     gap_s = max(0.0, after.ordered_at - before.ended_at)
-    if before.generation == after.generation:
+    search, generation = after.generation
+    waited_s = told_at.get((search, generation - 1), 0.0) - before.ended_at
+    of_another = before.search != search
+    if before.generation == after.generation or (of_another and waited_s <= 0):
         seconds[Cause.BETWEEN] += gap_s
         return
-    waited_s = min(gap_s, max(0.0, told_at[before.generation] - before.ended_at))
+    waited_s = min(gap_s, max(0.0, waited_s))
     seconds[Cause.WAITING] += waited_s
     seconds[Cause.BREEDING] += gap_s - waited_s

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mpinas.report.drawing import FILLS, INK, PALE, SOFT, bars, canvas, finish
@@ -14,16 +15,56 @@ from mpinas.report.timeline import Cause, Span, Timeline, WorkerName
 ROWS = 40
 """Workers that are drawn; those beyond are in the shares only."""
 WIDTH_IN = 10.0
-GENERATIONS = PALE, SOFT
-"""Of trials, in turn."""
+LEGEND_COLUMNS = 5
 FEW_TRIALS = 60
 """Up to so many a worker, each can be seen; beyond, only when a worker was busy."""
 PIXELS = 1600
 """Of the axis, about; smaller gaps would be shades of grey."""
 
 
-def timeline_figure(found: Timeline) -> Figure | None:
-    """A row for each worker, the jobs one behind the other; None where nothing is known."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """How a trial is drawn, and what the legend calls it there, and where."""
+
+    place: int
+    label: str
+    fill: str
+    hatch: str = ""
+
+
+STARTING = Look(place=0, label="starting", fill=INK)
+GENERATIONS = (
+    Look(place=1, label="trial, even generation", fill=PALE),
+    Look(place=2, label="trial, odd generation", fill=SOFT),
+)
+FAILED = Look(place=3, label="failed", fill=FILLS[1], hatch="////")
+
+
+def no_times(found: Timeline) -> str:
+    """Why there is nothing to draw."""
+    if found.untimed:
+        return "The trials were run by a version that did not write down when they ended."
+    return "No worker has ended a trial yet."
+
+
+def by_generation(span: Span) -> Look:
+    """Two greys in turn."""
+    return GENERATIONS[span.generation[1] % 2]
+
+
+def timeline_figure(
+    found: Timeline,
+    look: Callable[[Span], Look] = by_generation,
+    *,
+    name: str = "workers",
+    title: str = "Who worked when",
+    white: str = "idle",
+) -> Figure | None:
+    """A row for each worker, the jobs one behind the other; None where nothing is known.
+
+    Args:
+        white: what a worker was where nothing is drawn.
+    """
     if not found.spans:
         return None
     shown = found.workers[:ROWS]
@@ -31,12 +72,16 @@ def timeline_figure(found: Timeline) -> Figure | None:
     ahead = _ahead(found)
     end_s = ahead[-1] + found.jobs[-1][1] - found.jobs[-1][0]
     scale, unit = _unit(end_s)
-    drawing = canvas(1.3 + 0.26 * len(shown), WIDTH_IN)
+    drawing = canvas(1.5 + 0.26 * len(shown), WIDTH_IN)
     axes = drawing.add_subplot()
     jobs = sorted({span.job for span in found.spans})
     begin = {job: (at, extent[0]) for job, at, extent in zip(jobs, ahead, found.jobs, strict=True)}
     spans = [span for span in found.spans if span.worker in rows]
-    _draw_spans(axes, spans, rows, begin, scale)
+    are_few = _are_few(spans)
+    has_details = are_few and look is by_generation
+    looks = [FAILED if has_details and not span.is_complete else look(span) for span in spans]
+    pieces = _pieces(spans, looks, rows, begin, scale, starts=has_details)
+    _draw_pieces(axes, pieces, are_few=are_few)
     for at in ahead[1:]:
         axes.axvline(at / scale, color=INK, ls="--", lw=1.2)
     axes.set_yticks(range(len(shown)), _labels(shown))
@@ -45,12 +90,12 @@ def timeline_figure(found: Timeline) -> Figure | None:
     axes.set_xlabel(f"time on duty ({unit})")
     axes.set_ylabel("worker")
     axes.grid(visible=False, axis="y")
-    _legend(axes, spans, several_jobs=len(ahead) > 1)
+    _legend(axes, [STARTING, *looks] if has_details else looks, several_jobs=len(ahead) > 1)
     return finish(
         drawing,
-        name="workers",
-        title="Who worked when",
-        caption=_caption(found, len(shown)),
+        name=name,
+        title=title,
+        caption=_caption(found, len(shown), white),
         alternative=f"Trials of {len(shown)} workers over {end_s / scale:.3g} {unit}.",
     )
 
@@ -80,40 +125,53 @@ def _labels(workers: Sequence[WorkerName]) -> list[str]:
     return labels
 
 
-def _draw_spans(
-    axes: Any,
+Piece = tuple[float, float]
+"""(begin, length) on the axis."""
+
+
+def _pieces(
     spans: Sequence[Span],
+    looks: Sequence[Look],
     rows: Mapping[WorkerName, int],
     begin: Mapping[int, tuple[float, float]],
     scale: float,
-) -> None:
-    """Bars of all workers, by what they are: two greys in turn for generations.
+    *,
+    starts: bool,
+) -> Mapping[tuple[int, Look], list[Piece]]:
+    """What is drawn of each worker, by its row and how it looks.
 
     Args:
         begin: of each job, its place on the axis and when that was, in seconds.
         scale: seconds in a unit of the axis.
+        starts: whether the start of a trial's process is drawn apart from the trial.
     """
-    are_few = _are_few(spans)
-    pieces: dict[tuple[int, str, str], list[tuple[float, float]]] = defaultdict(list)
-    for span in spans:
+    pieces: dict[tuple[int, Look], list[Piece]] = defaultdict(list)
+    for span, look in zip(spans, looks, strict=True):
         at, job_began_at = begin[span.job]
-        row, begins = rows[span.worker], at - job_began_at + span.began_at
-        starts, fails = at - job_began_at + span.ordered_at, are_few and not span.is_complete
-        if are_few:
-            pieces[row, INK, ""].append((starts / scale, (begins - starts) / scale))
-        fill = FILLS[1] if fails else GENERATIONS[span.generation % 2]
-        length = (span.ended_at - span.began_at) / scale
-        pieces[row, fill, "////" if fails else ""].append((begins / scale, length))
+        row, begins_at = rows[span.worker], span.ordered_at
+        if starts:
+            length = (span.began_at - begins_at) / scale
+            pieces[row, STARTING].append(((at + begins_at - job_began_at) / scale, length))
+            begins_at = span.began_at
+        length = (span.ended_at - begins_at) / scale
+        pieces[row, look].append(((at + begins_at - job_began_at) / scale, length))
+    return pieces
+
+
+def _draw_pieces(
+    axes: Any, pieces: Mapping[tuple[int, Look], list[Piece]], *, are_few: bool
+) -> None:
     end = max(begins + length for own in pieces.values() for begins, length in own)
-    for (row, fill, hatch), own in pieces.items():
+    for (row, look), own in pieces.items():
         edge = 0.6 if are_few else 0.0
         drawn = own if are_few else _joined(own, end / PIXELS)
-        axes.broken_barh(drawn, (row - 0.38, 0.76), fc=fill, ec=INK, hatch=hatch, lw=edge)
+        where = (row - 0.38, 0.76)
+        axes.broken_barh(drawn, where, fc=look.fill, ec=INK, hatch=look.hatch, lw=edge)
 
 
-def _joined(pieces: Sequence[tuple[float, float]], gap: float) -> list[tuple[float, float]]:
-    """(begin, length) of pieces, those with no larger gap between them made one."""
-    joined: list[tuple[float, float]] = []
+def _joined(pieces: Sequence[Piece], gap: float) -> list[Piece]:
+    """The pieces, those with no larger gap between them made one."""
+    joined: list[Piece] = []
     for begin, length in sorted(pieces):
         before = joined[-1] if joined else None
         if before is not None and begin - (before[0] + before[1]) <= gap:
@@ -128,31 +186,28 @@ def _are_few(spans: Sequence[Span]) -> bool:
     return len(spans) <= FEW_TRIALS * len({span.worker for span in spans})
 
 
-def _legend(axes: Any, spans: Sequence[Span], *, several_jobs: bool) -> None:
+def _legend(axes: Any, looks: Sequence[Look], *, several_jobs: bool) -> None:
     """Of what is drawn."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    are_few = _are_few(spans)
-    parities = {span.generation % 2 for span in spans if span.is_complete or not are_few}
-    names = "trial, even generation", "trial, odd generation"
-    handles: list[Any] = [Patch(fc=INK, ec=INK, label="starting")] if are_few else []
-    handles += [Patch(fc=GENERATIONS[one], ec=INK, label=names[one]) for one in sorted(parities)]
-    if are_few and not all(span.is_complete for span in spans):
-        handles.append(Patch(fc=FILLS[1], ec=INK, hatch="////", label="failed"))
+    handles: list[Any] = [
+        Patch(fc=look.fill, ec=INK, hatch=look.hatch, label=look.label)
+        for look in sorted(set(looks), key=lambda look: look.place)
+    ]
     if several_jobs:
         handles.append(Line2D([], [], color=INK, ls="--", label="a new job"))
     axes.legend(
         handles=handles,
         loc="lower left",
         bbox_to_anchor=(-0.02, 1.0),
-        ncols=len(handles),
+        ncols=min(len(handles), LEGEND_COLUMNS),
         columnspacing=1.2,
     )
 
 
-def _caption(found: Timeline, shown: int) -> str:
-    words = ["From each job's first order to its last result; white is idle."]
+def _caption(found: Timeline, shown: int, white: str) -> str:
+    words = [f"From each job's first order to its last result; white is {white}."]
     if len(found.jobs) > 1:
         words.append(f"{len(found.jobs)} jobs; the time between them is left out.")
     if shown < len(found.workers):
@@ -162,7 +217,9 @@ def _caption(found: Timeline, shown: int) -> str:
     return " ".join(words)
 
 
-def shares_figure(found: Timeline) -> Figure | None:
+def shares_figure(
+    found: Timeline, *, name: str = "worker-time", title: str = "Where the workers' time went"
+) -> Figure | None:
     """The workers' time by cause, in per cent; None where nothing is known."""
     if found.duty_s <= 0:
         return None
@@ -178,8 +235,8 @@ def shares_figure(found: Timeline) -> Figure | None:
     largest = max(idle, key=lambda cause: idle[cause])
     return finish(
         drawing,
-        name="worker-time",
-        title=f"Where the workers' time went: {shares[Cause.TRIALS]:.0f} % into trials",
+        name=name,
+        title=f"{title}: {shares[Cause.TRIALS]:.0f} % into trials",
         caption=f"In all {duration(found.duty_s)} of workers' time, from each job's first order to "
         "its last result, of every worker that had a trial in it.",
         alternative=f"{shares[Cause.TRIALS]:.1f} % of the workers' time went into trials; the "

@@ -37,7 +37,8 @@ def training_flops(config: RunConfig, result: TrialResult) -> TrainingFlops:
 
 
 def shrink_epochs(config: RunConfig, result: TrialResult) -> float:
-    """Regularised epochs that a trial made before those of its curves; 0 without a shrink."""
-    if result.shrink is None:
+    """Regularised epochs that a trial made before those of its curves; 0 without a shrink, and
+    where the network had no channel that could have died: it is trained at once then."""
+    if result.shrink is None or result.shrink.steps == 0:
         return 0.0
     return config.trial_of(trial_number(result.trial_id)[0]).shrink.epochs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -28,7 +29,8 @@ from mpinas.report.comparison_summary import cost_table, data_table
 from mpinas.report.comparison_view import ComparisonView, load_comparison
 from mpinas.report.page import Figure
 
-OF_TRIALS = {"accuracy-against-time", "failures", "flops-kept", "phases", "training"}
+OF_WORKERS = {"workers", "worker-time"}
+OF_TRIALS = {"accuracy-against-time", "failures", "flops-kept", "phases", "training"} | OF_WORKERS
 OF_EXPERIMENTS = {"accuracy", "speed-up-by-generation", "speed-up-measures", "time"}
 TWO_ARMS = {name: ARMS[name] for name in ("plain", "shrink")}
 
@@ -57,8 +59,8 @@ def drawings(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         one.set_dpi(200)  # as people get it
         return made
 
-    for module in ("figures", "trials"):
-        monkeypatch.setattr(f"mpinas.report.comparison_{module}.finish", finish_and_keep)
+    for module in ("comparison_figures", "comparison_trials", "timeline_figure"):
+        monkeypatch.setattr(f"mpinas.report.{module}.finish", finish_and_keep)
     return found
 
 
@@ -311,6 +313,51 @@ def test_a_curve_after_a_shrink_begins_later(whole: Comparison, drawings: dict[s
         starts = {line.get_label(): line.get_xdata()[0] for line in axes.get_lines()}
         assert starts == {"plain": 1.0, "shrink": 2.0, "shrink-fast": 1.5, "fewer-epochs": 1.0}
     assert all_legible(drawings)
+
+
+def with_cut(evaluate: Evaluate) -> Evaluate:
+    """Trials whose shrinks tell the accuracy before and after the cut."""
+
+    def run(spec: TrialSpec) -> TrialResult:
+        result = evaluate(spec)
+        if result.shrink is None:
+            return result
+        shrink = replace(result.shrink, accuracy_before_cut=0.25, accuracy_after_cut=0.125)
+        return replace(result, shrink=shrink)
+
+    return run
+
+
+def test_the_cut_is_drawn_where_it_was(tmp_path: Path, drawings: dict[str, Any]) -> None:
+    comparison = new_comparison(tmp_path, experiments=1)
+    for run in comparison.runs:
+        drive_run(comparison, run, evaluate=with_cut(in_arm(run)))
+    draw(comparison, tmp_path / "r")
+    loss, accuracy = drawings["training"].axes
+    curves = {line.get_label(): line.get_xydata()[:3].tolist() for line in accuracy.get_lines()}
+    assert curves["shrink"][:2] == [[1.0, 0.25], [1.0, 0.125]]
+    assert curves["shrink"][2][0] == 2.0
+    assert curves["shrink-fast"][:2] == [[0.5, 0.25], [0.5, 0.125]]
+    assert [point[0] for point in curves["plain"]] == [1.0, 2.0, 3.0]
+    assert {line.get_xdata()[0] for line in loss.get_lines()} == {1.0, 2.0, 1.5}
+    assert "just before and just after it" in words(tmp_path / "r")
+    assert all_legible(drawings)
+
+
+def test_workers_of_a_comparison_are_accounted_for_once(whole: Comparison, tmp_path: Path) -> None:
+    """Its page has the workers; that of one of its searches cannot know what they did meanwhile."""
+    draw(whole, tmp_path / "all")
+    for arm in ARMS:
+        assert arm in words(tmp_path / "all").split("Workers")[-1], "where the arms are named"
+    run = whole.runs[0].path
+    assert report(run, "--out", tmp_path / "one").exit_code == 0
+    drawn = figures(tmp_path / "one")
+    assert "workers" in drawn
+    assert "worker-time" not in drawn
+    assert "a trial of another search" in words(tmp_path / "one")
+    alone = shutil.copytree(run, tmp_path / "alone")
+    assert report(alone, "--out", tmp_path / "two").exit_code == 0
+    assert "worker-time" in figures(tmp_path / "two")
 
 
 def test_long_names_keep_their_ends() -> None:

@@ -25,7 +25,7 @@ from mpinas.records import (
     TrialStatus,
     trial_number,
 )
-from mpinas.report.comparison_tables import phase_rows, remarks, table_1
+from mpinas.report.comparison_tables import data_of_paper, phase_rows, remarks, table_1
 from mpinas.report.comparison_view import (
     ComparisonView,
     Estimate,
@@ -190,6 +190,8 @@ def test_costs_count_the_shrink_with_the_whole_network(tmp_path: Path) -> None:
     assert training_flops(config, shrunk).whole == 1000 + 5 * 400
     broken = replace(plain, shrink=replace(shrink, outcome=ShrinkOutcome.BROKEN))
     assert training_flops(config, broken).whole == 1000 + 5000
+    refused = replace(plain, shrink=replace(shrink, steps=0), shrunk_costs=whole)
+    assert training_flops(config, refused).whole == 5000, "nothing could die: trained at once"
     assert training_flops(config, replace(plain, costs=None)).whole == 0
 
 
@@ -201,6 +203,17 @@ def test_the_papers_own_figures_stand_beside(tmp_path: Path, problem: str, speed
     config = view.comparison.config.model_copy(update={"problem": named})
     known: Comparison = replace(view.comparison, config=config)
     assert table_1(replace(view, comparison=known))[-1][:2] == ("the paper's shrink", speed_up)
+
+
+def test_data_may_be_said_to_be_one_of_the_papers(tmp_path: Path) -> None:
+    """As Tiny ImageNet's that were prepared from a folder: to mpinas they are images."""
+    view = compared(tmp_path, lambda run, spec: ended(spec, 0.5, 1.0))
+    named = view.comparison.config.comparison.model_copy(update={"paper": "tiny_imagenet"})
+    config = view.comparison.config.model_copy(update={"comparison": named})
+    told = replace(view, comparison=replace(view.comparison, config=config))
+    assert table_1(told)[-1] == ("the paper's shrink", "2.14", "", "", "-0.38 points")
+    assert data_of_paper(told) == "tiny_imagenet"
+    assert data_of_paper(view) == "digits"
 
 
 def test_where_the_time_goes_adds_up(tmp_path: Path) -> None:

@@ -128,6 +128,23 @@ def test_failures_only_and_what_they_say_is_only_text(tmp_path: Path) -> None:
     assert {row["error"] for row in trials(directory)} >= {NASTY.splitlines()[-1]}
 
 
+@pytest.mark.parametrize("end", ["\r", "\x0b", "\x85", "\u2028"])
+def test_no_line_end_of_an_error_breaks_the_csv(tmp_path: Path, end: str) -> None:
+    """Progress bars write carriage returns; Python's csv before 3.13 leaves them bare."""
+    directory = new_run(tmp_path, "run")
+
+    def run(spec: TrialSpec) -> TrialResult:
+        return replace(timed(1, failing(itertools.repeat(Failure.ERROR)))(spec), error=error)
+
+    error = f"Traceback\n 1/9 [=>..]{end}ValueError: what was wrong{end}\n"
+    drive(search_in(directory), stop_after=4, evaluate=run)
+    assert report(directory).exit_code == 0
+    rows = trials(directory)
+    told = {row["error"] for row in rows if row["failure"] == "error"}
+    assert told == {"ValueError: what was wrong"}
+    assert all(None not in row and None not in row.values() for row in rows)
+
+
 def test_names_of_hosts_are_only_text(tmp_path: Path) -> None:
     directory = new_run(tmp_path, "run", "trial.fake.failures={}")
     evaluate, hosts = timed(2), itertools.cycle(["<b>$x^</b>", "节点"])

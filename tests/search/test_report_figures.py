@@ -31,7 +31,7 @@ from mpinas.report.graph_figure import Box, Graph, draw_graphs
 from mpinas.report.network_figures import FOLDED
 from mpinas.report.page import Figure
 from mpinas.report.search_page import search_page
-from mpinas.report.timeline import timeline
+from mpinas.report.timeline import Trials, timeline
 from mpinas.report.timeline_figure import timeline_figure
 from mpinas.run_directory import RunDirectory
 from mpinas.space.layers import LAYERS
@@ -116,7 +116,7 @@ def test_axis_of_time(seconds: float, workers: int, drawings: dict[str, Any]) ->
         _trial(index, ended_at=NOON + seconds, wall_time_s=seconds) for index in range(workers)
     ]
     with drawing.style():
-        timeline_figure(timeline(results, (), {0: workers}))
+        timeline_figure(timeline([Trials(results=results, told=0, individuals=workers)], ()))
     assert all_legible(drawings)
 
 

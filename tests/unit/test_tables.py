@@ -58,6 +58,15 @@ def after(
     return dataclasses.replace(plain(index, host), shrunk_costs=kept, shrink=shrink)
 
 
+def test_a_search_of_a_comparison_shares_its_workers() -> None:
+    """What it did not use, others did: nobody was idle for that."""
+    alone = " ".join(headline(view([plain(0)])))
+    shared = " ".join(headline(dataclasses.replace(view([plain(0)]), is_shared=True)))
+    assert "workers were training for 82% of the time" in alone
+    assert "workers were training" not in shared
+    assert "its trials had 82% of the workers' time" in shared
+
+
 def failed(result: TrialResult) -> TrialResult:
     """The same, ended in a loss that is no number."""
     ended = {"status": TrialStatus.FAILED, "failure": Failure.NOT_A_NUMBER, "fitness": None}

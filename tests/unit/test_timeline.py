@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from mpinas.records import Times, TrialResult, TrialStatus, Worker
-from mpinas.report.timeline import Cause, Timeline, job_starts, timeline
+from mpinas.report.timeline import Cause, Timeline, Trials, job_starts, timeline
 
 NOON = 1_800_000_000.0
 
@@ -25,6 +26,17 @@ def trial(name: str, rank: int, begin_s: float, end_s: float, start_s: float = 0
     )
 
 
+def alone(
+    results: Sequence[TrialResult],
+    *,
+    individuals: int,
+    told: int = 0,
+    starts: Sequence[float] = (),
+) -> Timeline:
+    """Of one search that had the workers for itself."""
+    return timeline([Trials(results=results, told=told, individuals=individuals)], starts)
+
+
 def nonzero(found: Timeline) -> dict[Cause, float]:
     return {cause: round(value, 6) for cause, value in found.seconds.items() if value}
 
@@ -37,7 +49,7 @@ def test_every_second_has_a_cause() -> None:
         trial("g001-t000", 1, 13, 20),
         trial("g001-t001", 2, 13, 14),
     ]
-    found = timeline(results, (), {0: 3, 1: 2})
+    found = alone(results, individuals=3, told=2)
     assert nonzero(found) == {
         Cause.TRIALS: 8 + 4 + 1 + 7 + 1,
         Cause.STARTING: 2,
@@ -56,17 +68,69 @@ def test_time_between_jobs_is_nobodys() -> None:
         trial("g000-t001", 2, 0, 4),
         trial("g000-t002", 1, 1000, 1004),
     ]
-    one_job = timeline(results, (), {0: 3})
-    two_jobs = timeline(results, (NOON - 1, NOON + 999), {0: 3})
+    one_job = alone(results, individuals=3)
+    two_jobs = alone(results, individuals=3, starts=(NOON - 1, NOON + 999))
     assert one_job.duty_s == pytest.approx(2 * 1004)
     assert nonzero(two_jobs) == {Cause.TRIALS: 18, Cause.CUT_OFF: 6}
     assert [end - begin for begin, end in two_jobs.jobs] == [10, 4]
 
 
+def test_a_worker_whose_clock_is_behind_is_of_its_job_nevertheless() -> None:
+    """Its first trial seems to be from before the job; the one before must not reach that far."""
+    results = [trial("g000-t000", 1, 0, 10), trial("g000-t001", 1, 999, 1009)]
+    found = alone(results, individuals=2, starts=(NOON - 1, NOON + 1000))
+    assert found.duty_s == pytest.approx(20)
+    ahead = [trial("g000-t000", 1, 0, 10), trial("g000-t001", 1, 1005, 1015)]
+    found = alone(ahead, individuals=2, starts=(NOON - 1, NOON + 8))
+    assert found.duty_s == pytest.approx(20)
+
+
 def test_a_running_generation_is_not_waited_for() -> None:
     results = [trial("g000-t000", 1, 0, 10), trial("g000-t001", 2, 0, 4)]
-    assert nonzero(timeline(results, (), {0: 3}))[Cause.CUT_OFF] == 6
-    assert nonzero(timeline(results, (), {0: 2}))[Cause.WAITING] == 6
+    assert nonzero(alone(results, individuals=3))[Cause.CUT_OFF] == 6
+    assert nonzero(alone(results, individuals=2))[Cause.WAITING] == 6
+
+
+def test_a_worker_that_a_generation_has_no_trial_for_waits_for_the_others() -> None:
+    results = [
+        trial("g000-t000", 1, 0, 10),
+        trial("g000-t001", 2, 0, 10),
+        trial("g001-t000", 1, 11, 20),
+        trial("g002-t000", 1, 21, 30),
+        trial("g002-t001", 2, 21, 30),
+    ]
+    assert nonzero(alone(results, individuals=2, told=3)) == {
+        Cause.TRIALS: 10 + 10 + 9 + 9 + 9,
+        Cause.BREEDING: 1 + 1 + 1,
+        Cause.WAITING: 10,
+    }
+
+
+def test_searches_that_share_workers_do_not_keep_each_other_waiting() -> None:
+    """While one search waits for its last trial, the other's trials run: no worker is idle."""
+    one = [
+        trial("g000-t000", 1, 0, 30),
+        trial("g000-t001", 2, 0, 10),
+        trial("g001-t000", 1, 32, 40),
+        trial("g001-t001", 2, 33, 40),
+    ]
+    other = [trial("g000-t000", 2, 11, 20), trial("g000-t001", 2, 20, 25)]
+    searches = [Trials(results=own, told=0, individuals=2) for own in (one, other)]
+    found = timeline(searches, ())
+    assert nonzero(found) == {
+        Cause.TRIALS: 30 + 10 + 8 + 7 + 9 + 5,
+        Cause.BETWEEN: 1,
+        Cause.WAITING: 5,  # until 30, when the first search's generation was over
+        Cause.BREEDING: 2 + 3,
+    }
+    assert found.duty_s == pytest.approx(2 * 40)
+    halted = timeline([searches[0], Trials(results=other, told=0, individuals=3)], ())
+    assert halted.seconds[Cause.WAITING] == 5
+    late = [*one[:3], trial("g001-t001", 2, 33, 36)]
+    cut_off = timeline([Trials(results=late, told=0, individuals=2), *searches[1:]], ())
+    assert cut_off.seconds[Cause.WAITING] == 5 + 4
+    cut_off = timeline([Trials(results=late, told=0, individuals=3), *searches[1:]], ())
+    assert cut_off.seconds[Cause.CUT_OFF] == 4
 
 
 def test_trials_without_an_end_are_counted() -> None:
@@ -79,7 +143,7 @@ def test_trials_without_an_end_are_counted() -> None:
         worker=old.worker,
     )
     rank_0 = TrialResult(trial_id="g000-t001", network_hash="", status=TrialStatus.INFEASIBLE)
-    found = timeline([old, rank_0], (), {0: 2})
+    found = alone([old, rank_0], individuals=2)
     assert (found.untimed, found.spans, found.jobs, found.duty_s) == (1, (), (), 0)
 
 
