@@ -207,6 +207,8 @@ def _legend(axes: Any, looks: Sequence[Look], *, several_jobs: bool) -> None:
 
 
 def _caption(found: Timeline, shown: int, white: str) -> str:
+    if found.seconds[Cause.CUT_OFF] > 0:
+        white += ", or a trial that was cut off or still runs"
     words = [f"From each job's first order to its last result; white is {white}."]
     if len(found.jobs) > 1:
         words.append(f"{len(found.jobs)} jobs; the time between them is left out.")

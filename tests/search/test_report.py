@@ -19,6 +19,7 @@ from searching import drive, new_run, search_in
 from mpinas.cli import main
 from mpinas.journal import append_result, read_results
 from mpinas.records import Failure, TrialResult, TrialSpec, Worker, trial_id
+from mpinas.report.page import Page, Section, Table, render
 from mpinas.results import results_of
 from mpinas.run_directory import RunDirectory
 
@@ -143,6 +144,16 @@ def test_no_line_end_of_an_error_breaks_the_csv(tmp_path: Path, end: str) -> Non
     told = {row["error"] for row in rows if row["failure"] == "error"}
     assert told == {"ValueError: what was wrong"}
     assert all(None not in row and None not in row.values() for row in rows)
+
+
+def test_lines_of_a_cell_stay_lines_if_none_of_them_is_long() -> None:
+    """What the rows of Table 1 are of, and the arm below it: together they are longer."""
+    rows = (("speed-up in processor time\nshrink-fast",), ("word " * 20,))
+    table = Table(title="", head=("",), rows=rows)
+    section = Section(name="s", title="s", blocks=(table,))
+    text = render(Page(title="t", lead=(), facts=(), sections=(section,)))
+    assert text.count('<td class="short">') == 1
+    assert '<td class="short">speed-up in processor time\nshrink-fast</td>' in text
 
 
 def test_names_of_hosts_are_only_text(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from mpinas.records import Times, TrialResult, TrialStatus, Worker
+from mpinas.report import drawing
 from mpinas.report.timeline import Cause, Timeline, Trials, job_starts, timeline
+from mpinas.report.timeline_figure import timeline_figure
 
 NOON = 1_800_000_000.0
 
@@ -83,6 +85,18 @@ def test_a_worker_whose_clock_is_behind_is_of_its_job_nevertheless() -> None:
     ahead = [trial("g000-t000", 1, 0, 10), trial("g000-t001", 1, 1005, 1015)]
     found = alone(ahead, individuals=2, starts=(NOON - 1, NOON + 8))
     assert found.duty_s == pytest.approx(20)
+
+
+def test_white_is_not_called_idle_where_a_trial_was_cut_off() -> None:
+    results = [trial("g000-t000", 1, 0, 10), trial("g000-t001", 2, 0, 4)]
+    with drawing.style():
+        whole, part = (
+            timeline_figure(alone(results, individuals=individuals)) for individuals in (2, 3)
+        )
+    assert whole is not None
+    assert part is not None
+    assert "white is idle." in whole.caption
+    assert "white is idle, or a trial that was cut off or still runs." in part.caption
 
 
 def test_a_running_generation_is_not_waited_for() -> None:
