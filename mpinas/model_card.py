@@ -147,8 +147,8 @@ def _found(exported: Exported) -> Iterator[tuple[str, object]]:
     yield (
         "search",
         (
-            f"{found['tuner']}, {found['trials']} trials of {found['epochs']} epochs so far, "
-            f"{found['generations']} generations in all"
+            f"{found['tuner']}, {found['generations']} generations; {found['trials']} trials of "
+            f"{found['epochs']} epochs when this was made"
         ),
     )
     yield "trial", f"{exported.trial_id}, generation {found['generation']}"
