@@ -20,8 +20,8 @@ from rich.text import Text
 from mpinas.opening import KNOWLEDGE
 from mpinas.report.comparison_tables import headline as comparison_headline
 from mpinas.report.comparison_tables import render_comparison
-from mpinas.report.comparison_view import is_running, load_comparison
-from mpinas.report.following import Watch
+from mpinas.report.comparison_view import is_running
+from mpinas.report.following import ComparisonWatch, Watch
 from mpinas.report.live_view import LiveScreen, change_line, progress_of
 from mpinas.report.tables import WIDE, headline, render
 from mpinas.signals import StopRequest, stop_signals
@@ -86,33 +86,32 @@ class FollowedRun:
 
 
 class FollowedComparison:
-    """A comparison. Its journals are read anew at every look."""
+    """A comparison."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._view = load_comparison(path)
+        self._watch = ComparisonWatch(path)
 
     def is_running(self) -> bool:
-        return is_running(self._view)
+        return is_running(self._watch.view)
 
     def look(self) -> None:
-        self._view = load_comparison(self._path)
+        self._watch.look()
 
     def progress(self) -> Hashable:
-        return tuple((one.state, len(one.results)) for one in self._view.runs)
+        return tuple((one.state, len(one.results)) for one in self._watch.view.runs)
 
     def line(self) -> str:
-        trials = sum(len(one.results) for one in self._view.runs)
-        return f"{comparison_headline(self._view)}, {trials} trials"
+        trials = sum(len(one.results) for one in self._watch.view.runs)
+        return f"{comparison_headline(self._watch.view)}, {trials} trials"
 
     def screen(self) -> RenderableType:
-        return render_comparison(self._view)
+        return render_comparison(self._watch.view)
 
     def headlines(self) -> Iterator[str]:
-        yield comparison_headline(self._view)
+        yield comparison_headline(self._watch.view)
 
     def whole(self, console: Console) -> RenderableType:
-        return render_comparison(self._view)
+        return render_comparison(self._watch.view)
 
 
 def show_to_the_end(followed: Followed, console: Console, *, follow: bool) -> None:

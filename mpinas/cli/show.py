@@ -15,8 +15,8 @@ from mpinas.cli.common import EXIT_DONE, exit_code
 from mpinas.cli.following import FollowedComparison, FollowedRun, show_to_the_end
 from mpinas.comparison import ComparisonDirectory
 from mpinas.opening import KNOWLEDGE
+from mpinas.report.comparison_json import to_json_view as to_json_view_of_comparison
 from mpinas.report.comparison_view import load_comparison
-from mpinas.report.comparison_view import to_json_view as to_json_view_of_comparison
 from mpinas.report.run_view import load_run, to_json_view
 from mpinas.report.tables import WIDE
 from mpinas.report.trial_tables import trial_parts

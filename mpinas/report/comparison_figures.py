@@ -12,7 +12,7 @@ from typing import Any
 
 from mpinas.report.comparison_arms import Compared, shortened
 from mpinas.report.comparison_tables import TIME_UNITS_S, in_paper
-from mpinas.report.comparison_view import Against, Arm, Estimate
+from mpinas.report.comparison_view import Against, Arm
 from mpinas.report.drawing import (
     ACCENT,
     FILLS,
@@ -26,6 +26,7 @@ from mpinas.report.drawing import (
     finish,
     whole_numbers,
 )
+from mpinas.report.estimates import Estimate
 from mpinas.report.page import Figure
 
 BAR_IN = 0.3
@@ -156,8 +157,13 @@ def _bars(one: Compared, figure: Callable[[Arm], Estimate | None]) -> tuple[Bar,
 
 
 def _finite(estimate: Estimate | None) -> Estimate | None:
-    """A quotient by no time at all is no number and has no bar."""
-    return estimate if estimate is not None and isfinite(estimate.value) else None
+    """What can be drawn: a quotient by no time at all has no bar, and bounds no line without an
+    end."""
+    if estimate is None or not isfinite(estimate.value):
+        return None
+    if estimate.high is None or isfinite(estimate.high):
+        return estimate
+    return Estimate(value=estimate.value, low=None, high=None, experiments=estimate.experiments)
 
 
 def _scaled(group: Group, factor: float) -> Group:
@@ -306,9 +312,9 @@ def generations_figure(one: Compared) -> Figure:
         if arm.against is None:
             continue
         found = [
-            (place, figure)
+            (place, known)
             for place, figure in enumerate(arm.against.generations)
-            if isfinite(figure.value)
+            if (known := _finite(figure)) is not None
         ]
         count = max(count, len(arm.against.generations))
         highest += [figure.high or figure.value for _, figure in found]

@@ -14,7 +14,8 @@ from mpinas.report.comparison_phases import (
     summed_phases,
 )
 from mpinas.report.comparison_tables import Rows, in_paper, points_words, ratio_words
-from mpinas.report.comparison_view import Against, Estimate
+from mpinas.report.comparison_view import Against
+from mpinas.report.estimates import Estimate
 from mpinas.report.page import Table
 
 Measure = tuple[str, Callable[[Against], Estimate | None], Callable[[Estimate], str], str]

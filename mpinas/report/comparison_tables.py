@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -15,13 +16,9 @@ from mpinas.report.comparison_phases import (
     phases_of_a_trial,
     seconds_per_gflop,
 )
-from mpinas.report.comparison_view import (
-    FEWEST_FOR_INTERVAL,
-    Arm,
-    ComparisonView,
-    Estimate,
-    failures,
-)
+from mpinas.report.comparison_view import Arm, ComparisonView, failures
+from mpinas.report.estimates import FEWEST_FOR_INTERVAL, Estimate
+from mpinas.results import best_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,14 +179,14 @@ def progress_rows(view: ComparisonView) -> Rows:
     """Where every search is."""
     rows: Rows = [("search", "state", "generations", "trials", "best")]
     for one in view.runs:
-        best = max((result.fitness or 0.0 for result in one.results), default=None)
+        best = best_of(one.results)
         rows.append(
             (
                 one.run.name,
                 one.state,
                 f"{one.generations} of {one.run.config.tuner.generations}",
                 str(len(one.results)),
-                "-" if best is None else f"{best:.4f}",
+                "-" if best is None else f"{best.fitness:.4f}",
             )
         )
     return rows
@@ -215,6 +212,9 @@ def remarks(view: ComparisonView) -> Iterator[str]:
         )
     if any(failures(arm) for arm in view.arms):
         yield "Failed trials took time and have no accuracy."
+    bare = [one.run.name for arm in view.arms for one in arm.runs if not one.accuracies]
+    if bare:
+        yield f"Not one trial of the last generation is complete in {', '.join(bare)}."
 
 
 def _drawn(rows: Rows) -> Table:
@@ -260,6 +260,8 @@ def _suiting(value: float, units: Sequence[tuple[float, str]]) -> tuple[float, s
 
 def _with_bounds(estimate: Estimate, form: str, unit: str = "", *, divisor: float = 1.0) -> str:
     """``1.48``, and ``[1.40, 1.55]`` on a line of its own, so that columns stay narrow."""
+    if isnan(estimate.value):
+        return "-"
     value = form.format(estimate.value / divisor) + unit
     if estimate.low is None or estimate.high is None:
         return value

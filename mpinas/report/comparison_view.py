@@ -9,46 +9,23 @@ line on, and its own processor time; whoever shared the workers meanwhile is not
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, nan
 from pathlib import Path
 from statistics import fmean
-from typing import Any, TypeVar
 
-from mpinas.comparison import ComparedRun, Comparison, existing_comparison
+from mpinas.comparison import ComparedRun, Comparison, ComparisonDirectory, existing_comparison
 from mpinas.config import RunConfig
-from mpinas.experiment import unequal_starts
+from mpinas.experiment import start_digest, unequal_starts
 from mpinas.ownership import is_alive
 from mpinas.records import TrialResult, TrialStatus, trial_number
+from mpinas.report.estimates import Estimate, estimate
+from mpinas.report.kept import Kept, stamp_of
 from mpinas.report.training_flops import training_flops
-from mpinas.results import best_of, ending, results_of
+from mpinas.results import best_of, ending
 from mpinas.run_directory import RunDirectory, Status, load_status
-
-FEWEST_FOR_INTERVAL = 5
-"""Experiments; of fewer, resampling would tell a false certainty."""
-RESAMPLES = 2000
-LEVEL = 0.95
-
-Experiment = TypeVar("Experiment")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """A figure over experiments.
-
-    Attributes:
-        low, high: the bounds of the middle 95 % of resampled experiments where there are enough of
-            them, else the least and the greatest of any one experiment; None for one experiment.
-        experiments: it is of.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    experiments: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +36,8 @@ class Measured:
         generations: told so far.
         state: ``waiting``, ``running``, ``stopped`` or ``done``.
         results: of all its trials so far.
+        last: the individuals of the last generation.
+        accuracies: of those that are complete, in 0..1.
         trials_s: worker seconds of its trials, generation by generation.
         search_s: its own processor seconds, likewise.
         flops: FLOPs of training for one training image: of forward passes, every epoch counted,
@@ -69,6 +48,8 @@ class Measured:
     generations: int
     state: str
     results: tuple[TrialResult, ...]
+    last: tuple[TrialResult, ...]
+    accuracies: tuple[float, ...]
     trials_s: tuple[float, ...]
     search_s: tuple[float, ...]
     cpu_s: float
@@ -80,17 +61,6 @@ class Measured:
 
     def generation_s(self, generation: int) -> float:
         return self.trials_s[generation] + self.search_s[generation]
-
-    @property
-    def last(self) -> tuple[TrialResult, ...]:
-        """The individuals of the last generation."""
-        last = self.run.config.tuner.generations - 1
-        return tuple(one for one in self.results if trial_number(one.trial_id)[0] == last)
-
-    @property
-    def accuracies(self) -> tuple[float, ...]:
-        """Of the last generation's complete trials, in 0..1."""
-        return tuple(one.fitness for one in self.last if one.fitness is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,20 +127,57 @@ def load_comparison(path: Path) -> ComparisonView:
         RunDirectoryFault: it is none.
         ConfigurationFaults: what it is of cannot be read.
     """
-    comparison = existing_comparison(path)
-    runs = tuple(_measured(run) for run in comparison.runs)
-    done = tuple(
-        experiment
-        for experiment in range(comparison.experiments)
-        if all(one.state == "done" for one in runs if one.run.experiment == experiment)
-    )
-    return ComparisonView(
-        comparison=comparison,
-        runs=runs,
-        experiments=done,
-        arms=_arms(comparison, runs, done) if done else (),
-        remarks=tuple(unequal_starts(comparison)),
-    )
+    return ComparisonReader(path).read()
+
+
+class ComparisonReader:
+    """Reads the directory of a comparison again and again: each time what has changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._kept = Kept()
+
+    def read(self) -> ComparisonView:
+        """The comparison as it is now. Raises as :func:`load_comparison`."""
+        file = ComparisonDirectory(self._path).config
+        comparison = self._kept.of("what", stamp_of(file), lambda: existing_comparison(self._path))
+        runs = tuple(self._measured(run) for run in comparison.runs)
+        done = tuple(
+            experiment
+            for experiment in range(comparison.experiments)
+            if all(one.state == "done" for one in runs if one.run.experiment == experiment)
+        )
+        finished = tuple(one for one in runs if one.run.experiment in done)
+        arms = self._kept.of("arms", finished, lambda: _arms(comparison, finished))
+        return ComparisonView(
+            comparison=comparison,
+            runs=runs,
+            experiments=done,
+            arms=arms,
+            remarks=tuple(unequal_starts(comparison, self._start_digest)),
+        )
+
+    def _measured(self, run: ComparedRun) -> Measured:
+        directory = RunDirectory(run.path)
+        told = directory.told()
+        state = _state(directory, done=told >= run.config.tuner.generations)
+        spent = (load_status(directory) or Status()).search_s
+        sign = (
+            run,
+            told,
+            state,
+            tuple(sorted(spent.items())),
+            tuple((file, stamp_of(file)) for file in directory.journals()),
+        )
+        return self._kept.of(
+            run.name,
+            sign,
+            lambda: _measure(run, told, state, tuple(self._kept.results_of(directory)), spent),
+        )
+
+    def _start_digest(self, run: ComparedRun) -> str | None:
+        stamp = stamp_of(RunDirectory(run.path).start)
+        return self._kept.of((run.name, "start"), stamp, lambda: start_digest(run))
 
 
 def is_running(view: ComparisonView) -> bool:
@@ -178,22 +185,29 @@ def is_running(view: ComparisonView) -> bool:
     return any(one.state == "running" for one in view.runs)
 
 
-def _measured(run: ComparedRun) -> Measured:
-    directory = RunDirectory(run.path)
+def _measure(
+    run: ComparedRun,
+    told: int,
+    state: str,
+    results: tuple[TrialResult, ...],
+    spent: Mapping[int, float],
+) -> Measured:
     generations = run.config.tuner.generations
-    results = tuple(results_of(directory))
-    spent = (load_status(directory) or Status()).search_s
     trials_s = [0.0] * generations
+    last = []
     for one in results:
         generation = trial_number(one.trial_id)[0]
         if generation < generations:
             trials_s[generation] += one.times.on_worker_s
-    told = directory.told()
+        if generation == generations - 1:
+            last.append(one)
     return Measured(
         run=run,
         generations=told,
-        state=_state(directory, done=told >= generations),
+        state=state,
         results=results,
+        last=tuple(last),
+        accuracies=tuple(one.fitness for one in last if one.fitness is not None),
         trials_s=tuple(trials_s),
         search_s=tuple(spent.get(generation, 0.0) for generation in range(generations)),
         cpu_s=sum(one.times.cpu_s for one in results) + sum(spent.values()),
@@ -209,13 +223,11 @@ def _state(directory: RunDirectory, *, done: bool) -> str:
     return "running" if is_alive(directory) else "stopped"
 
 
-def _arms(
-    comparison: Comparison, runs: Sequence[Measured], experiments: Sequence[int]
-) -> tuple[Arm, ...]:
-    by_arm = {
-        arm: [one for one in runs if one.run.arm == arm and one.run.experiment in experiments]
-        for arm in comparison.arms
-    }
+def _arms(comparison: Comparison, finished: Sequence[Measured]) -> tuple[Arm, ...]:
+    """Of all searches of finished experiments."""
+    if not finished:
+        return ()
+    by_arm = {arm: [one for one in finished if one.run.arm == arm] for arm in comparison.arms}
     first, *_ = by_arm.values()
     return tuple(
         Arm(
@@ -291,88 +303,6 @@ def _unzipped(
 
 
 def _quotient(numerator: float, denominator: float) -> float:
-    return numerator / denominator if denominator else float("nan")
-
-
-def estimate(
-    experiments: Sequence[Experiment], figure: Callable[[Sequence[Experiment]], float]
-) -> Estimate:
-    """A figure and how far it is from sure, by resampling whole experiments.
-
-    Trials of one search are no independent draws: they descend from each other. What is drawn
-    again and again, with replacement, is therefore the experiment, all its arms together
-    (Efron 1979, the percentile interval). The draws are the same every time.
-    """
-    value = figure(experiments)
-    if len(experiments) == 1:
-        return Estimate(value=value, low=None, high=None, experiments=1)
-    if len(experiments) < FEWEST_FOR_INTERVAL:
-        each = [figure([one]) for one in experiments]
-        return Estimate(value=value, low=min(each), high=max(each), experiments=len(experiments))
-    draw = random.Random(0)
-    values = sorted(figure(draw.choices(experiments, k=len(experiments))) for _ in range(RESAMPLES))
-    outside = round(RESAMPLES * (1.0 - LEVEL) / 2.0)
-    return Estimate(
-        value=value,
-        low=values[outside],
-        high=values[-1 - outside],
-        experiments=len(experiments),
-    )
-
-
-def to_json_view(view: ComparisonView) -> Mapping[str, Any]:
-    """The stable machine-readable form of ``show --json`` for a comparison."""
-    return {
-        "comparison": view.comparison.config.name,
-        "experiments": view.comparison.experiments,
-        "experiments_done": list(view.experiments),
-        "arms": {arm.name: _arm_row(arm) for arm in view.arms},
-        "searches": [
-            {
-                "experiment": one.run.experiment,
-                "arm": one.run.arm,
-                "path": str(one.run.path),
-                "state": one.state,
-                "generation": one.generations,
-                "generations": one.run.config.tuner.generations,
-                "time_s": one.time_s,
-                "cpu_s": one.cpu_s,
-                "flops_per_image": one.flops,
-            }
-            for one in view.runs
-        ],
-        "remarks": list(view.remarks),
-    }
-
-
-def _arm_row(arm: Arm) -> Mapping[str, Any]:
-    against = arm.against
-    row = {
-        "accuracy": _figure(arm.accuracy),
-        "time_s": _figure(arm.time_s),
-        "cpu_s": _figure(arm.cpu_s),
-        "flops_per_image": _figure(arm.flops),
-        "trials": dict(arm.ends),
-        "best": None if arm.best is None else arm.best.fitness,
-    }
-    if against is None:
-        return row
-    return {
-        **row,
-        "speed_up": _figure(against.speed_up),
-        "processor_speed_up": _figure(against.processor_speed_up),
-        "flops_ratio": _figure(against.flops_ratio),
-        "degradation": _figure(against.degradation),
-        "speed_up_by_generation": [_figure(one) for one in against.generations],
-    }
-
-
-def _figure(estimate: Estimate | None) -> Mapping[str, float | None] | None:
-    """What is no number, as a quotient by no time at all, is null."""
-    if estimate is None:
-        return None
-    figures = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-    return {
-        name: figure if figure is not None and isfinite(figure) else None
-        for name, figure in figures.items()
-    }
+    if denominator:
+        return numerator / denominator
+    return inf if numerator else nan

@@ -29,7 +29,8 @@ class RunView:
     """What is known of a run.
 
     Attributes:
-        status: ``running``, ``stopped`` or ``done``.
+        status: ``running``, ``stopped`` or ``done``; a search of a comparison is done when it is,
+            though its job goes on with others.
         generation: the one being worked on, counted from 0, by the checkpoints that are there;
             equal to ``generations`` when done.
         results: of all trials so far, by trial number.
@@ -80,13 +81,15 @@ def _view(
     status: Status,
     results: tuple[TrialResult, ...],
 ) -> RunView:
-    alive = is_alive(directory)
     told, generations = directory.told(), config.tuner.generations
+    is_done, is_shared = told >= generations, is_compared(directory.path)
+    # The job of a comparison keeps each of its searches until the last one is done.
+    alive = is_alive(directory) and not (is_done and is_shared)
     duty_s = status.worker_time_s
     over = {result.trial_id for result in results}
     return RunView(
         name=config.name,
-        status="running" if alive else "done" if told >= generations else "stopped",
+        status="running" if alive else "done" if is_done else "stopped",
         generation=told,
         generations=generations,
         individuals=config.tuner.individuals,
@@ -97,7 +100,7 @@ def _view(
         best=best_of(results),
         running=tuple(one for one in status.running if alive and one.trial_id not in over),
         lost=status.lost,
-        is_shared=is_compared(directory.path),
+        is_shared=is_shared,
     )
 
 

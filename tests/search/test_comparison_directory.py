@@ -24,9 +24,7 @@ from mpinas.run_directory import RunDirectory
 
 ARMS = {"plain": {}, "longer": {"trial.epochs": 4}}
 COMPARED = with_key(
-    with_key(
-        with_key(FAKE_SEARCH, "comparison", experiments=1, arms=ARMS), "trial", batch_size=32
-    ),
+    with_key(with_key(FAKE_SEARCH, "comparison", experiments=1, arms=ARMS), "trial", batch_size=32),
     "tuner",
     generations=2,
     individuals=4,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import inf, nan
 from pathlib import Path
 from statistics import fmean
 
@@ -12,6 +13,7 @@ from searching import FAKE_SEARCH, config_file, drive, fake_result, with_key
 
 from mpinas.comparison import ComparedRun, Comparison, comparison_of
 from mpinas.config_file import dump_config
+from mpinas.errors import RunDirectoryFault
 from mpinas.opening import RunOptions, fill_directory, read_config, search_setting
 from mpinas.records import (
     Costs,
@@ -25,13 +27,19 @@ from mpinas.records import (
     TrialStatus,
     trial_number,
 )
-from mpinas.report.comparison_tables import data_of_paper, phase_rows, remarks, table_1
-from mpinas.report.comparison_view import (
-    ComparisonView,
-    Estimate,
-    estimate,
-    load_comparison,
+from mpinas.report.comparison_json import to_json_view
+from mpinas.report.comparison_page import comparison_page
+from mpinas.report.comparison_tables import (
+    data_of_paper,
+    phase_rows,
+    progress_rows,
+    ratio_words,
+    remarks,
+    table_1,
 )
+from mpinas.report.comparison_view import ComparisonReader, ComparisonView, load_comparison
+from mpinas.report.estimates import Estimate, estimate
+from mpinas.report.page import figures
 from mpinas.report.training_flops import training_flops
 from mpinas.run_directory import RunDirectory, Status, create_run_directory, save_status
 from mpinas.search import Search
@@ -169,6 +177,78 @@ def test_the_interval_is_that_of_resampled_experiments() -> None:
     assert made.low == 0.0  # five draws without the one: (4/5)**5 = 0.33
     assert made.high == pytest.approx(0.6)  # four or five of it: 0.0067, three: 0.051
     assert estimate([0.0, 0.0, 0.0, 0.0, 1.0], fmean) == made
+
+
+@pytest.mark.parametrize("experiments", [3, 5])
+def test_a_quotient_that_is_no_number_spoils_no_bounds(experiments: int) -> None:
+    """Where a search trained nothing its FLOPs are none; of 0 / 0 nothing follows."""
+    pairs = [(2.0, 1.0)] * (experiments - 1) + [(0.0, 0.0)]
+
+    def ratio(some: Sequence[tuple[float, float]]) -> float:
+        above, below = (sum(column) for column in zip(*some, strict=True))
+        return above / below if below else nan
+
+    for order in (pairs, pairs[::-1]):
+        made = estimate(order, ratio)
+        assert (made.low, made.value, made.high) == (2.0, 2.0, 2.0)
+    assert ratio_words(estimate([(0.0, 0.0)] * experiments, ratio)) == "-"
+
+
+def test_an_arm_without_any_flops_has_no_number_and_ends_no_report(tmp_path: Path) -> None:
+    def evaluate(run: ComparedRun, spec: TrialSpec) -> TrialResult:
+        if run.arm == "other" and run.experiment == 0:
+            return replace(failed(spec), curves=Curves())
+        return ended(spec, 0.5, 1.0)
+
+    view = compared(tmp_path, evaluate, experiments=2)
+    against = view.arms[1].against
+    assert against is not None
+    assert against.flops_ratio.high == inf
+    told = to_json_view(view)["arms"]["other"]
+    assert told["flops_ratio"]["high"] is None
+    assert told["degradation"] is None
+    assert any("is complete in e0/other." in line for line in remarks(view))
+    page = comparison_page([view], tmp_path, files=())
+    assert "speed-up-measures" in {one.name for one in figures(page.sections)}
+    head, *rows = progress_rows(view)
+    best = {row[0]: row[head.index("best")] for row in rows}
+    assert best["e0/other"] == "-"
+
+
+def test_a_reader_reads_what_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison of ten searches that is followed is looked at every second."""
+    compared(tmp_path, lambda run, spec: ended(spec, 0.5, 1.0), experiments=2)
+    opened: list[Path] = []
+    read_bytes = Path.read_bytes
+
+    def noting(file: Path) -> bytes:
+        if file.suffix in (".jsonl", ".h5"):
+            opened.append(file)
+        return read_bytes(file)
+
+    monkeypatch.setattr(Path, "read_bytes", noting)
+    reader = ComparisonReader(tmp_path / "here")
+    first = reader.read()
+    assert len(opened) == 4 * (GENERATIONS + 1)
+    opened.clear()
+    again = reader.read()
+    assert opened == []
+    assert again == first
+    assert again.arms is first.arms
+    directory = RunDirectory(tmp_path / "here" / "e1" / "other")
+    lines = directory.journal(1).read_text().splitlines(keepends=True)
+    directory.journal(1).write_text("".join(lines[:-1]))
+    later = reader.read()
+    assert opened == [directory.journal(1)]
+    assert later == load_comparison(tmp_path / "here")
+    assert len(later.runs[-1].results) == len(first.runs[-1].results) - 1
+    save_status(directory, Status(search_s={0: 1000.0}))
+    assert reader.read().arms[1].time_s.value > 500.0
+    directory.checkpoint(1).unlink()
+    assert reader.read().experiments == (0,)
+    (tmp_path / "here" / "comparison.yaml").unlink()
+    with pytest.raises(RunDirectoryFault, match="not a comparison"):
+        reader.read()
 
 
 def test_costs_count_the_shrink_with_the_whole_network(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from mpinas.journal import append_result, read_results
 from mpinas.opening import KNOWLEDGE
 from mpinas.ownership import claim, release
 from mpinas.records import Shrink, ShrinkOutcome, TrialResult, TrialSpec
-from mpinas.report import following
+from mpinas.report import kept
 from mpinas.report.following import PATIENCE_LOOKS, Watch
 from mpinas.report.trial_view import TrialView, load_trial
 from mpinas.run_directory import RunDirectory, RunningTrial, Status, save_status
@@ -176,7 +176,7 @@ def test_a_look_reads_only_journals_that_have_changed(
         read.append(file.name)
         return read_results(file)
 
-    monkeypatch.setattr(following, "read_results", reading)
+    monkeypatch.setattr(kept, "read_results", reading)
     watch = Watch(living.path, KNOWLEDGE)
     before = len(watch.view.results)
     watch.look()
