@@ -37,6 +37,7 @@ GENERATIONS = (
     Look(place=1, label="trial, even generation", fill=PALE),
     Look(place=2, label="trial, odd generation", fill=SOFT),
 )
+BUSY = Look(place=1, label="trial", fill=PALE)
 FAILED = Look(place=3, label="failed", fill=FILLS[1], hatch="////")
 
 
@@ -52,6 +53,10 @@ def by_generation(span: Span) -> Look:
     return GENERATIONS[span.generation[1] % 2]
 
 
+def _busy(_: Span) -> Look:
+    return BUSY
+
+
 def timeline_figure(
     found: Timeline,
     look: Callable[[Span], Look] = by_generation,
@@ -63,6 +68,7 @@ def timeline_figure(
     """A row for each worker, the jobs one behind the other; None where nothing is known.
 
     Args:
+        look: of a trial, where there are few enough to tell them apart; generations always are.
         white: what a worker was where nothing is drawn.
     """
     if not found.spans:
@@ -79,6 +85,8 @@ def timeline_figure(
     spans = [span for span in found.spans if span.worker in rows]
     are_few = _are_few(spans)
     has_details = are_few and look is by_generation
+    if not are_few and look is not by_generation:  # those of other searches are in between
+        look = _busy
     looks = [FAILED if has_details and not span.is_complete else look(span) for span in spans]
     pieces = _pieces(spans, looks, rows, begin, scale, starts=has_details)
     _draw_pieces(axes, pieces, are_few=are_few)

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mpinas.records import Times, TrialResult, TrialStatus, Worker
 from mpinas.report import drawing
+from mpinas.report.page import Figure
 from mpinas.report.timeline import Cause, Timeline, Trials, job_starts, timeline
-from mpinas.report.timeline_figure import timeline_figure
+from mpinas.report.timeline_figure import Look, timeline_figure
 
 NOON = 1_800_000_000.0
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Figures that are drawn from here on, as matplotlib has them."""
+    found: list[Any] = []
+    finish = drawing.finish
+
+    def finish_and_keep(one: Any, **words: str) -> Figure:
+        found.append(one)
+        return finish(one, **words)
+
+    monkeypatch.setattr("mpinas.report.timeline_figure.finish", finish_and_keep)
+    return found
 
 
 def trial(name: str, rank: int, begin_s: float, end_s: float, start_s: float = 0.0) -> TrialResult:
@@ -89,14 +105,25 @@ def test_a_worker_whose_clock_is_behind_is_of_its_job_nevertheless() -> None:
 
 def test_white_is_not_called_idle_where_a_trial_was_cut_off() -> None:
     results = [trial("g000-t000", 1, 0, 10), trial("g000-t001", 2, 0, 4)]
-    with drawing.style():
-        whole, part = (
-            timeline_figure(alone(results, individuals=individuals)) for individuals in (2, 3)
-        )
+    whole, part = (
+        timeline_figure(alone(results, individuals=individuals)) for individuals in (2, 3)
+    )
     assert whole is not None
     assert part is not None
     assert "white is idle." in whole.caption
     assert "white is idle, or a trial that was cut off or still runs." in part.caption
+
+
+def test_of_many_trials_only_generations_are_told_apart(drawn: list[Any]) -> None:
+    results = [trial(f"g000-t{index:03d}", 1, index, index + 1) for index in range(200)]
+    found = alone(results, individuals=200)
+    arms = [Look(place=place, label=name, fill="#123456") for place, name in enumerate("ab")]
+    timeline_figure(found, lambda span: arms[int(span.trial_id[-1]) % 2])
+    assert [text.get_text() for text in drawn[-1].axes[0].get_legend().get_texts()] == ["trial"]
+    timeline_figure(
+        alone(results[:9], individuals=9), lambda span: arms[int(span.trial_id[-1]) % 2]
+    )
+    assert [text.get_text() for text in drawn[-1].axes[0].get_legend().get_texts()] == ["a", "b"]
 
 
 def test_a_running_generation_is_not_waited_for() -> None:
