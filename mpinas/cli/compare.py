@@ -16,7 +16,7 @@ from mpinas.config import RunConfig
 from mpinas.dispatch.settings import worker_settings
 from mpinas.experiment import DryComparison, dry_comparison, run_comparison
 from mpinas.opening import RunOptions, read_config
-from mpinas.report.tables import duration
+from mpinas.report.tables import counted, duration
 from mpinas.signals import let_signals_in
 
 
@@ -95,7 +95,8 @@ def _print_dry_run(plan: DryComparison) -> None:
     first = next(iter(arms.values()))
     click.echo(f"{plan.comparison.config.name}: everything is in order, nothing was started")
     click.echo(
-        f"  searches       {experiments * len(arms)} ({experiments} experiments x {len(arms)} arms)"
+        f"  searches       {experiments * len(arms)} "
+        f"({counted(experiments, 'experiment')} x {counted(len(arms), 'arm')})"
     )
     click.echo(f"  trials         {plan.trials}")
     click.echo(
@@ -108,7 +109,7 @@ def _print_dry_run(plan: DryComparison) -> None:
         )
     click.echo(
         f"  in all         about {plan.workers_s / 3600:.2f} worker-hours, "
-        f"{duration(plan.workers_s / first.workers)} on {first.workers} workers"
+        f"{duration(plan.workers_s / first.workers)} on {counted(first.workers, 'worker')}"
     )
     click.echo(f"  disk           about {plan.disk_mb:.1f} MB, saved weights not counted")
 

@@ -18,7 +18,7 @@ from mpinas.config import RunConfig
 from mpinas.dispatch.settings import worker_settings
 from mpinas.dry_run import DryRun, dry_run
 from mpinas.opening import RunOptions, read_config, run_path
-from mpinas.report.tables import duration
+from mpinas.report.tables import counted, duration
 from mpinas.session import run_search
 from mpinas.signals import let_signals_in
 
@@ -96,6 +96,6 @@ def _print_dry_run(plan: DryRun) -> None:
     click.echo(f"  one trial      about {duration(plan.trial_s)} on {plan.device}")
     click.echo(
         f"  in all         about {plan.workers_s / 3600:.2f} worker-hours, "
-        f"{duration(plan.workers_s / plan.workers)} on {plan.workers} workers"
+        f"{duration(plan.workers_s / plan.workers)} on {counted(plan.workers, 'worker')}"
     )
     click.echo(f"  disk           about {plan.disk_mb:.1f} MB, saved weights not counted")

@@ -53,7 +53,12 @@ def headline(view: RunView) -> Iterator[str]:
 def workers_words(view: RunView) -> str:
     """How many there are, and how many are there no more."""
     lost = f" and {len(view.lost)} lost" if view.lost else ""
-    return f"{view.workers} worker{'' if view.workers == 1 else 's'}{lost}"
+    return f"{counted(view.workers, 'worker')}{lost}"
+
+
+def counted(count: int, noun: str) -> str:
+    """As "1 worker", "2 workers"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def lost_lines(view: RunView) -> Iterator[str]:
