@@ -146,6 +146,15 @@ def test_no_line_end_of_an_error_breaks_the_csv(tmp_path: Path, end: str) -> Non
     assert all(None not in row and None not in row.values() for row in rows)
 
 
+def test_what_a_keyboard_stops_at_has_a_name(tmp_path: Path) -> None:
+    """A screen reader reads it out; a box that scrolls would be silence."""
+    directory = part_of_run(tmp_path, 6)
+    assert report(directory).exit_code == 0
+    stops = re.findall('<[^>]*tabindex="0"[^>]*>', page(directory))
+    assert len(stops) > 3
+    assert all(re.search('role="region" aria-label="[^"]+"', stop) for stop in stops)
+
+
 def test_lines_of_a_cell_stay_lines_if_none_of_them_is_long() -> None:
     """What the rows of Table 1 are of, and the arm below it: together they are longer."""
     rows = (("speed-up in processor time\nshrink-fast",), ("word " * 20,))
