@@ -59,11 +59,13 @@ class KeyFault:
         steps: from the section to the key; positions in a list are numbers.
         line: for the user.
         unknown: the key does not exist, so that nothing can depend on its value.
+        too_few: there is nothing wrong but how many there are.
     """
 
     steps: tuple[str | int, ...]
     line: str
     unknown: bool
+    too_few: bool = False
 
 
 def describe_errors(
@@ -87,7 +89,8 @@ def describe_errors(
             continue
         unknown = detail["type"] == "extra_forbidden" or NAMELESS_KEY in detail["loc"][-1:]
         line = _line(dotted(section, steps), steps, detail, model)
-        yield KeyFault(steps=steps, line=line, unknown=unknown)
+        too_few = detail["type"] == "too_short"
+        yield KeyFault(steps=steps, line=line, unknown=unknown, too_few=too_few)
 
 
 def dotted(section: str, steps: tuple[str | int, ...]) -> str:
@@ -128,6 +131,8 @@ def _line(key: str, steps: tuple[str | int, ...], detail: Any, model: type[BaseM
         return f"{key}: {str(detail['ctx']['error']).rstrip('.')}."
     member = detail["loc"][-1] if detail["loc"][-1:] != steps[-1:] else ""
     rule = _UNIONS.get(str(member)) or _RULES.get(kind) or "wrong type: " + detail["msg"].lower()
+    if kind == "too_short" and detail["input"]:
+        rule = "too few"
     allowed = _ALLOWED.get(kind, "").format_map(detail.get("ctx", {}))
     return fault(key, rule, f"{name}={_short(detail['input'])}", allowed)
 

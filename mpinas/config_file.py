@@ -271,6 +271,8 @@ def _follows(one: KeyFault, faults: Sequence[KeyFault], removed: Sequence[Steps]
         return True
     if any(one.steps[: len(place)] == place for place in removed):
         return True
+    if one.too_few and any(place[: len(one.steps)] == one.steps for place in removed):
+        return True
     return any(not other.unknown and names_value_of(one.line, other.steps[-1]) for other in faults)
 
 

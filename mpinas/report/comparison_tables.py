@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from math import isnan
 
 from rich.console import Group, RenderableType
@@ -39,6 +40,9 @@ PAPER: Mapping[str, InPaper] = {
 
 TIME_UNITS_S = ((3600.0, "h"), (60.0, "min"), (1.0, "s"))
 FLOPS_UNITS = ((1e12, "TFLOPs"), (1e9, "GFLOPs"), (1e6, "MFLOPs"))
+
+LONGEST_HEAD = 17
+"""Characters of a line above a column of a terminal."""
 
 Rows = list[tuple[str, ...]]
 """The first is the heading."""
@@ -145,13 +149,13 @@ def trial_rows(view: ComparisonView) -> Rows:
 
 
 def generation_rows(view: ComparisonView) -> Rows:
-    """Speed-up of each generation by itself."""
-    _, *others = view.arms
-    longest = max(len(arm.against.generations) for arm in others if arm.against is not None)
-    rows: Rows = [("arm", *(f"generation {number}" for number in range(longest)))]
-    for arm in others:
-        if arm.against is not None:
-            rows.append((arm.name, *map(ratio_words, arm.against.generations)))
+    """Speed-up of each generation by itself: a row each, since there may be many."""
+    found = {arm.name: arm.against.generations for arm in view.arms if arm.against is not None}
+    columns = [list(map(ratio_words, generations)) for generations in found.values()]
+    rows: Rows = [("generation", *found)]
+    rows += [
+        (str(number), *cells) for number, cells in enumerate(zip_longest(*columns, fillvalue=""))
+    ]
     return rows
 
 
@@ -218,9 +222,15 @@ def remarks(view: ComparisonView) -> Iterator[str]:
 
 
 def _drawn(rows: Rows) -> Table:
+    first, *heads = rows[0]
     table = Table(box=None, pad_edge=False)
-    for number, head in enumerate(rows[0]):
-        table.add_column(head, justify="right" if number else "left", no_wrap=number > 0)
+    table.add_column(first, overflow="fold")
+    for number, head in enumerate(heads, start=1):
+        lines = [line for row in rows[1:] for line in "".join(row[number : number + 1]).split("\n")]
+        width = max(map(len, (*lines, head[:LONGEST_HEAD])))
+        # Names of arms may be long: a head is folded, and figures are not.
+        text = Text(head, no_wrap=False, overflow="fold")
+        table.add_column(text, justify="right", no_wrap=True, width=width)
     for row in rows[1:]:
         table.add_row(*row)
     return table

@@ -210,6 +210,13 @@ def test_a_nested_override_of_an_arm_is_refused(place: Path) -> None:
     assert (config["trial"]["epochs"], config["trial"]["runner"]) == (3, "fake")
 
 
+def test_an_arm_that_is_none_is_not_missed_as_well(place: Path) -> None:
+    config_file(place, with_key(FAKE_SEARCH, "comparison", arms={"a": {}, "b": None}))
+    assert len(compare().stderr.splitlines()) == 1
+    config_file(place, with_key(FAKE_SEARCH, "comparison", arms={"a": {}}))
+    assert "comparison.arms: too few. Received: arms={'a': {}}. Allowed: at" in compare().stderr
+
+
 def test_all_arms_are_checked_at_once(tmp_path: Path) -> None:
     arms = {"a": {"trial.epochs": 0}, "b": {"trial.batch_size": 0}}
     with pytest.raises(ConfigurationFaults) as caught:

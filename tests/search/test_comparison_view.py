@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from io import StringIO
 from math import inf, nan
 from pathlib import Path
 from statistics import fmean
 
 import pytest
+from rich.console import Console
 from searching import FAKE_SEARCH, config_file, drive, fake_result, with_key
 
 from mpinas.comparison import ComparedRun, Comparison, comparison_of
@@ -35,6 +37,7 @@ from mpinas.report.comparison_tables import (
     progress_rows,
     ratio_words,
     remarks,
+    render_comparison,
     table_1,
 )
 from mpinas.report.comparison_view import ComparisonReader, ComparisonView, load_comparison
@@ -249,6 +252,29 @@ def test_a_reader_reads_what_has_changed(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "here" / "comparison.yaml").unlink()
     with pytest.raises(RunDirectoryFault, match="not a comparison"):
         reader.read()
+
+
+@pytest.mark.parametrize("name", ["other", "an-arm-of-which-the-name-says-all-that-it-changes"])
+def test_a_narrow_terminal_cuts_nothing_off(tmp_path: Path, name: str) -> None:
+    """The paper's searches have seven generations."""
+    view = compared(tmp_path, lambda run, spec: ended(spec, 0.5, 12.25), experiments=2)
+    plain, other = view.arms
+    against = other.against
+    assert against is not None
+    generations = tuple(
+        Estimate(value=number + 0.11, low=number + 0.05, high=number + 0.15, experiments=2)
+        for number in range(12)
+    )
+    longer = replace(other, name=name, against=replace(against, generations=generations))
+    console = Console(width=80, file=StringIO())
+    console.print(render_comparison(replace(view, arms=(plain, longer))))
+    assert isinstance(console.file, StringIO)
+    text = console.file.getvalue()
+    assert "…" not in text
+    for number in range(12):
+        assert f"{number}.11" in text
+        assert f"[{number}.05, {number}.15]" in text
+    assert all(part in text for part in name.split("-"))
 
 
 def test_costs_count_the_shrink_with_the_whole_network(tmp_path: Path) -> None:
