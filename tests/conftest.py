@@ -62,6 +62,13 @@ def golden(pytestconfig: pytest.Config) -> Callable[[Path, str], None]:
 
 
 @pytest.fixture
+def no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the tests did not run in a job: a command looks whether it is one of many ranks."""
+    for name in ("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
 def whole_soak(pytestconfig: pytest.Config) -> bool:
     """Whether ``--soak`` was given: all rounds rather than the sample."""
     return bool(pytestconfig.getoption("--soak"))

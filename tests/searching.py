@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import yaml
+from click.testing import CliRunner, Result
 
+from mpinas.cli import main
 from mpinas.config import RunConfig
 from mpinas.config_file import load_config
 from mpinas.journal import read_results
@@ -109,3 +111,18 @@ def with_key(text: str, section: str, **values: object) -> str:
     raw = yaml.safe_load(text)
     raw[section] = {**raw.get(section, {}), **values}
     return yaml.safe_dump(raw, sort_keys=False)
+
+
+ARMS: dict[str, dict[str, object]] = {"plain": {}, "longer": {"trial.epochs": 4}}
+COMPARED = with_key(
+    with_key(FAKE_SEARCH, "comparison", experiments=2, arms=ARMS),
+    "tuner",
+    generations=2,
+    individuals=4,
+)
+"""Two experiments of the small search and one with longer trials, for ``compare``."""
+
+
+def invoke(*arguments: object) -> Result:
+    """The command of these arguments, in this process."""
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])

@@ -6,10 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from searching import config_file, found
+from searching import config_file, found, invoke
 
-from mpinas.cli import main
 from mpinas.journal import append_result, read_results
 from mpinas.ownership import claim, release
 from mpinas.records import Shrink, ShrinkOutcome
@@ -17,17 +15,11 @@ from mpinas.run_directory import RunDirectory
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def place(tmp_path, monkeypatch, no_scheduler):
     """An empty current directory with the small search in it and no scheduler around."""
-    for name in ("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     config_file(tmp_path)
     return tmp_path
-
-
-def invoke(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def test_run_then_show_then_extend(place):

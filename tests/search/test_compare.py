@@ -11,38 +11,23 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
-from searching import FAKE_SEARCH, config_file, found, new_run, with_key
+from click.testing import Result
+from searching import ARMS, COMPARED, FAKE_SEARCH, config_file, found, invoke, new_run, with_key
 
 from mpinas.checkpoint import load_checkpoint
-from mpinas.cli import main
 from mpinas.comparison import Comparison, comparison_of
 from mpinas.errors import ConfigurationFaults
 from mpinas.opening import RunOptions, read_config
 from mpinas.ownership import claim, release
 from mpinas.run_directory import RunDirectory
 
-ARMS = {"plain": {}, "longer": {"trial.epochs": 4}}
-COMPARED = with_key(
-    with_key(FAKE_SEARCH, "comparison", experiments=2, arms=ARMS),
-    "tuner",
-    generations=2,
-    individuals=4,
-)
-
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_scheduler: None) -> Path:
     """An empty current directory with the small comparison in it and no scheduler around."""
-    for name in ("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     config_file(tmp_path, COMPARED)
     return tmp_path
-
-
-def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def compare(*arguments: object) -> Result:

@@ -12,37 +12,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from comparing import drive_run, new_comparison
-from searching import FAKE_SEARCH, config_file, found, with_key
+from searching import ARMS, COMPARED, config_file, found, invoke, with_key
 
 from mpinas import experiment
-from mpinas.cli import main
 from mpinas.ownership import claim, release
 from mpinas.problems import open_prepared
 from mpinas.run_directory import RunDirectory
 
-ARMS = {"plain": {}, "longer": {"trial.epochs": 4}}
-COMPARED = with_key(
-    with_key(with_key(FAKE_SEARCH, "comparison", experiments=1, arms=ARMS), "trial", batch_size=32),
-    "tuner",
-    generations=2,
-    individuals=4,
-)
+ONE_EXPERIMENT = with_key(with_key(COMPARED, "comparison", experiments=1), "trial", batch_size=32)
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_scheduler: None) -> Path:
     """An empty current directory with the small comparison in it and no scheduler around."""
-    for name in ("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    config_file(tmp_path, COMPARED)
+    config_file(tmp_path, ONE_EXPERIMENT)
     return tmp_path
-
-
-def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
 def compare(*arguments: object) -> Result:
@@ -93,7 +80,7 @@ def test_killed_while_data_are_prepared_the_same_command_begins(
     began, source = place / "began", place / "source.py"
     source.write_text(SLOW_DATA.format(began=str(began), seconds=600))
     problem = {"name": "python", "path": f"{source}:load"}
-    config_file(place, with_key(COMPARED, "problem", **problem))
+    config_file(place, with_key(ONE_EXPERIMENT, "problem", **problem))
     job = subprocess.Popen(
         [sys.executable, "-m", "mpinas", "compare", "search.yaml", "--out", "here"],
         stdout=subprocess.DEVNULL,
@@ -130,7 +117,7 @@ def test_it_appears_whole(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_data_that_an_arm_cannot_use_leave_nothing_behind(place: Path) -> None:
     arms = {**ARMS, "large": {"trial.batch_size": 4096}}
-    config_file(place, with_key(COMPARED, "comparison", arms=arms))
+    config_file(place, with_key(ONE_EXPERIMENT, "comparison", arms=arms))
     refused = compare()
     assert refused.exit_code == 2
     assert "fewer training images than one batch" in refused.stderr
@@ -177,7 +164,7 @@ def test_without_its_configuration_it_is_told_how_to_go_on(place: Path, text: st
     assert "here/comparison.yaml" in refused.stderr
     if text is None:
         assert "Copy the configuration that it began with to here/comparison.yaml" in refused.stderr
-    config.write_text(COMPARED)
+    config.write_text(ONE_EXPERIMENT)
     assert compare().exit_code == 0
     assert invoke("show", "here", "--json").stdout == before
     config.write_text(text or "")
@@ -201,7 +188,7 @@ def test_a_job_that_works_in_one_without_a_configuration_is_left_alone(place: Pa
 def test_other_data_at_another_path_are_not_taken_for_those_it_began_with(place: Path) -> None:
     """Nobody would notice that all goes on with the old ones."""
     first, other = (arrays(place / f"{seed}.npz", seed) for seed in (1, 2))
-    config_file(place, with_key(COMPARED, "problem", name="arrays"))
+    config_file(place, with_key(ONE_EXPERIMENT, "problem", name="arrays"))
     assert compare("--set", f"problem.path={first}").exit_code == 0
     before = open_prepared(place / "here" / "problem.h5").checksum
     more = ("--experiments", "2")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -374,13 +374,6 @@ def test_a_folder_belongs_to_one_job(plan: Plan) -> None:
             export(plan, Trainer())
     finally:
         release(RunDirectory(plan.folder), owner)
-
-
-@pytest.fixture
-def no_scheduler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"):
-        monkeypatch.delenv(name, raising=False)
-    return
 
 
 @pytest.mark.usefixtures("no_scheduler")
