@@ -7,9 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import yaml
-from click.testing import CliRunner, Result
 
-from mpinas.cli import main
 from mpinas.config import RunConfig
 from mpinas.config_file import load_config
 from mpinas.journal import read_results
@@ -121,8 +119,3 @@ COMPARED = with_key(
     individuals=4,
 )
 """Two experiments of the small search and one with longer trials, for ``compare``."""
-
-
-def invoke(*arguments: object) -> Result:
-    """The command of these arguments, in this process."""
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from searching import config_file, found, invoke
+from invoking import invoke
+from searching import config_file, found
 
 from mpinas.journal import append_result, read_results
 from mpinas.ownership import claim, release

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import Result
-from searching import ARMS, COMPARED, FAKE_SEARCH, config_file, found, invoke, new_run, with_key
+from invoking import invoke
+from searching import ARMS, COMPARED, FAKE_SEARCH, config_file, found, new_run, with_key
 
 from mpinas.checkpoint import load_checkpoint
 from mpinas.comparison import Comparison, comparison_of

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from click.testing import Result
 from comparing import drive_run, new_comparison
-from searching import ARMS, COMPARED, config_file, found, invoke, with_key
+from invoking import invoke
+from searching import ARMS, COMPARED, config_file, found, with_key
 
 from mpinas import experiment
 from mpinas.ownership import claim, release
