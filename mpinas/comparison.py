@@ -19,7 +19,7 @@ from mpinas.config_file import load_config, load_plain
 from mpinas.dispatch.settings import worker_settings
 from mpinas.errors import ConfigurationFaults, RunDirectoryFault, fault
 from mpinas.opening import KNOWLEDGE, RunOptions
-from mpinas.run_directory import COMPARISON_CONFIG, RunDirectory
+from mpinas.run_directory import COMPARISON_CONFIG, RunDirectory, searches_in
 from mpinas.streams import experiment_seed
 
 
@@ -47,8 +47,7 @@ class ComparisonDirectory:
 
     def searches(self) -> list[RunDirectory]:
         """Those that are there, whatever the configuration says."""
-        found = map(RunDirectory, sorted(self.path.glob("e[0-9]*/*")))
-        return [one for one in found if one.exists()]
+        return searches_in(self.path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

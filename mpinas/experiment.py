@@ -256,8 +256,9 @@ def _prepare_again(comparison: Comparison) -> None:
 
 
 def _refuse_other_data(comparison: Comparison, data: Path) -> None:
+    prepared = open_prepared(data)
     for run in comparison.runs:
-        refuse_other_data(RunDirectory(run.path), open_prepared(data))
+        refuse_other_data(RunDirectory(run.path), prepared)
 
 
 def _save_config(comparison: Comparison) -> None:

@@ -16,7 +16,6 @@ from typing import Any
 from mpinas import __version__
 from mpinas.assembly.narrow import narrow
 from mpinas.assembly.shapes import network_costs
-from mpinas.comparison import ComparisonDirectory, existing_comparison
 from mpinas.config import RunConfig
 from mpinas.config_file import differing_keys, load_plain
 from mpinas.errors import DataFault, RunDirectoryFault, UserMustChange, fault, unknown_name
@@ -164,7 +163,6 @@ def plan_export(wish: ExportWish) -> Plan:
     Raises:
         UserMustChange: there is no such run, no complete trial, no data; or a wish that cannot be.
     """
-    _refuse_comparison(wish.run)
     directory = existing_run(wish.run)
     proposals = Proposals(directory)
     results = list(results_of(directory))
@@ -177,15 +175,6 @@ def plan_export(wish: ExportWish) -> Plan:
     found = _Findings(proposals.config, results)
     specs = [_spec(wish, config, problem, result, proposals.of(result), found) for result in chosen]
     return Plan(config=config, folder=wish.folder, specs=specs)
-
-
-def _refuse_comparison(path: Path) -> None:
-    """Raises RunDirectoryFault where not one run stands but many."""
-    if not ComparisonDirectory(path).exists():
-        return
-    runs = ", ".join(str(run.path) for run in existing_comparison(path).runs)
-    rule, cure = "this is a comparison", "Give one of its runs"
-    raise RunDirectoryFault(fault(str(path), rule, allowed=f"Its runs: {runs}", cure=cure))
 
 
 def _refuse_lost_data(file: Path) -> None:

@@ -114,7 +114,7 @@ def existing_run(path: Path) -> RunDirectory:
     if directory.exists():
         return directory
     if (path / COMPARISON_CONFIG).exists():
-        begun = sorted(str(file.parent) for file in path.glob("e[0-9]*/*/config.yaml"))
+        begun = [str(one.path) for one in searches_in(path)]
         raise RunDirectoryFault(
             fault(
                 str(path),
@@ -130,6 +130,12 @@ def existing_run(path: Path) -> RunDirectory:
             cure="Give the directory that 'python -m mpinas run' named, e.g. runs/quickstart",
         )
     )
+
+
+def searches_in(path: Path) -> list[RunDirectory]:
+    """The searches that are in the directory of a comparison, whatever its configuration says."""
+    found = map(RunDirectory, sorted(path.glob("e[0-9]*/*")))
+    return [one for one in found if one.exists()]
 
 
 def create_run_directory(

@@ -14,3 +14,8 @@ from mpinas.cli import main
 def invoke(*arguments: object) -> Result:
     """The command of these arguments, in this process."""
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def compare(*arguments: object) -> Result:
+    """The configuration of the current directory, into the folder ``here``."""
+    return invoke("compare", "search.yaml", "--out", "here", *arguments)

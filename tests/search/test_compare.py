@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import Result
-from invoking import invoke
+from invoking import compare, invoke
 from searching import ARMS, COMPARED, FAKE_SEARCH, config_file, found, new_run, with_key
 
 from mpinas.checkpoint import load_checkpoint
@@ -29,10 +28,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_scheduler: None) -
     monkeypatch.chdir(tmp_path)
     config_file(tmp_path, COMPARED)
     return tmp_path
-
-
-def compare(*arguments: object) -> Result:
-    return invoke("compare", "search.yaml", "--out", "here", *arguments)
 
 
 def comparison(text: str, folder: Path) -> Comparison:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import Result
 from comparing import drive_run, new_comparison
-from invoking import invoke
+from invoking import compare, invoke
 from searching import ARMS, COMPARED, config_file, found, with_key
 
 from mpinas import experiment
@@ -31,10 +30,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_scheduler: None) -
     monkeypatch.chdir(tmp_path)
     config_file(tmp_path, ONE_EXPERIMENT)
     return tmp_path
-
-
-def compare(*arguments: object) -> Result:
-    return invoke("compare", "search.yaml", "--out", "here", *arguments)
 
 
 def shown(path: object) -> list[tuple[object, ...]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from comparing import new_comparison
+from comparing import whole_comparison
 from searching import drive, fake_result, new_run, search_in
 
 from mpinas.assembly.shapes import network_costs, network_widths
@@ -412,7 +412,7 @@ def test_the_run_itself_is_left_alone(run: RunDirectory, plan: Plan) -> None:
 
 
 def test_a_comparison_is_no_run_but_names_its_runs(tmp_path: Path) -> None:
-    comparison = new_comparison(tmp_path)
+    comparison = whole_comparison(tmp_path)
     with pytest.raises(RunDirectoryFault, match="this is a comparison") as told:
         plan_export(ExportWish(run=comparison.directory.path, epochs=1, patience=1))
     assert str(comparison.directory.run(1, "shrink")) in str(told.value)
