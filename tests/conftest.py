@@ -39,7 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks tests by their folder, so that nobody can forget to; a whole soak has no time limit."""
+    """Marks tests by their folder, so that nobody can forget to; a whole soak has no time limit.
+
+    Those that start jobs of MPI are run again where its launcher crashed (``mpi_launcher``), unless
+    a debugger is to look at the first time.
+    """
+    again = pytest.mark.flaky(reruns=2, only_rerun="LauncherCrashed")
     root = Path(__file__).parent
     for item in items:
         folder = item.path.relative_to(root).parts[0]
@@ -47,6 +52,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(_MARKS_OF_FOLDERS[folder])
         if folder == "soak" and config.getoption("--soak"):
             item.add_marker(pytest.mark.timeout(0))
+        starts_jobs = any(item.get_closest_marker(name) for name in ("mpi", "soak"))
+        if starts_jobs and not config.getoption("usepdb"):
+            item.add_marker(again)
 
 
 @pytest.fixture

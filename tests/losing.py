@@ -49,7 +49,7 @@ def wait_for_results(out: Path, count: int, limit_s: float = 180.0) -> None:
 def finish(job: subprocess.Popen[str], limit_s: float = 240.0) -> tuple[int, str]:
     """Exit code of the job and what it wrote."""
     try:
-        output, errors = job.communicate(timeout=limit_s)
+        output, errors = mpi_launcher.communicate(job, limit_s)
     finally:
         mpi_launcher.stop(job)
     return job.returncode, output + errors

@@ -30,7 +30,7 @@ def test_two_winners_are_trained_at_once(tmp_path: Path) -> None:
 def run(command: list[str]) -> tuple[int, str, str]:
     job = mpi_launcher.start(3, command)
     try:
-        output, errors = job.communicate(timeout=600)
+        output, errors = mpi_launcher.communicate(job, limit_s=600)
     finally:
         mpi_launcher.stop(job)
     return job.returncode, output, errors

@@ -36,7 +36,7 @@ def test_a_signal_to_the_job_is_for_rank_0_alone() -> None:
         assert job.stdout is not None
         assert json.loads(job.stdout.readline()) == {"ready": True}
         job.send_signal(signal.SIGUSR1)
-        output, errors = job.communicate(timeout=60)
+        output, errors = mpi_launcher.communicate(job)
     finally:
         mpi_launcher.stop(job)
     lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
@@ -61,3 +61,16 @@ def test_a_worker_that_cannot_start_children_is_set_aside_and_the_others_go_on()
     assert len(failed) <= 3
     assert "the forkserver died" in lost["reason"]
     assert pick(lines, "free") == [1]
+
+
+def test_a_launcher_that_crashes_itself_is_no_end_of_a_job() -> None:
+    """The suite runs such a test again; see ``conftest.py``."""
+    job = mpi_launcher.start(3, [PROGRAM, "take_a_signal", "{}"])
+    try:
+        assert job.stdout is not None
+        job.stdout.readline()
+        job.send_signal(signal.SIGSEGV)
+        with pytest.raises(mpi_launcher.LauncherCrashed):
+            mpi_launcher.communicate(job)
+    finally:
+        mpi_launcher.stop(job)

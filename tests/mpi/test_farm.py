@@ -23,7 +23,7 @@ def farm(
     scenario: str, ranks: int = 3, more: dict[str, str] | None = None, **options: Any
 ) -> tuple[int, list[Line], str]:
     """Exit code of the job, the JSON lines of rank 0, and what stands on standard error."""
-    job = mpi_launcher.run_again(ranks, [PROGRAM, scenario, json.dumps(options)], more)
+    job = mpi_launcher.run(ranks, [PROGRAM, scenario, json.dumps(options)], more)
     lines = [json.loads(line) for line in job.stdout.splitlines() if line.startswith("{")]
     return job.returncode, lines, job.stderr
 

@@ -28,7 +28,7 @@ BROKEN_WORKERS = str(mpi_launcher.TESTS / "mpi" / "broken_workers_program.py")
 def farm(scenario: str, ranks: int = 3, **options: Any) -> tuple[int, list[Line], str]:
     """Exit code, JSON lines of rank 0, standard error of a job that outlives its workers."""
     program = [PROGRAM, scenario, json.dumps(options)]
-    job = mpi_launcher.run_again(ranks, program, launcher_options=WITH_ULFM)
+    job = mpi_launcher.run(ranks, program, launcher_options=WITH_ULFM)
     lines = [json.loads(line) for line in job.stdout.splitlines() if line.startswith("{")]
     return job.returncode, lines, job.stderr
 

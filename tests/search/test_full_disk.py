@@ -130,7 +130,7 @@ def test_a_job_on_a_full_disk_ends_with_one_line_and_goes_on_when_there_is_space
             assert time.monotonic() < deadline, "no trial ended"
             time.sleep(0.05)
         filler = fill(disk)
-        _, errors = job.communicate(timeout=60)
+        _, errors = mpi_launcher.communicate(job)
     finally:
         mpi_launcher.stop(job)
     assert job.returncode == 1, errors
@@ -144,7 +144,7 @@ def test_a_job_on_a_full_disk_ends_with_one_line_and_goes_on_when_there_is_space
     filler.unlink()
     again = start(config, out, ranks)
     try:
-        output, errors = again.communicate(timeout=120)
+        output, errors = mpi_launcher.communicate(again)
     finally:
         mpi_launcher.stop(again)
     assert again.returncode == 0, output + errors

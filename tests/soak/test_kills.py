@@ -40,7 +40,7 @@ def start(
 def finish(config: Path, out: Path, ranks: int, *options: str, verb: str = "run") -> None:
     job = start(config, out, ranks, *options, verb=verb)
     try:
-        output, errors = job.communicate(timeout=300)
+        output, errors = mpi_launcher.communicate(job, limit_s=300)
         assert job.returncode == 0, output + errors
     finally:
         mpi_launcher.stop(job)
