@@ -14,7 +14,8 @@ from mpinas.cli.searching import Task, work
 from mpinas.comparison import Comparison, comparison_of, comparison_path
 from mpinas.config import RunConfig
 from mpinas.dispatch.settings import worker_settings
-from mpinas.experiment import DryComparison, dry_comparison, run_comparison
+from mpinas.dry_comparison import DryComparison, dry_comparison
+from mpinas.experiment import run_comparison
 from mpinas.opening import RunOptions, read_config
 from mpinas.report.tables import counted, duration
 from mpinas.signals import let_signals_in

@@ -48,18 +48,28 @@ def no_times(found: Timeline) -> str:
     return "No worker has ended a trial yet."
 
 
-def by_generation(span: Span) -> Look:
+LookOf = Callable[[Span], Look]
+
+
+def _look_of(own: LookOf | None, *, are_few: bool) -> LookOf:
+    """Generations can be told apart always, arms and failures only where single trials can."""
+    if own is not None:
+        return own if are_few else lambda _: BUSY
+    return _in_detail if are_few else _by_generation
+
+
+def _in_detail(span: Span) -> Look:
+    return _by_generation(span) if span.is_complete else FAILED
+
+
+def _by_generation(span: Span) -> Look:
     """Two greys in turn."""
     return GENERATIONS[span.generation[1] % 2]
 
 
-def _busy(_: Span) -> Look:
-    return BUSY
-
-
 def timeline_figure(
     found: Timeline,
-    look: Callable[[Span], Look] = by_generation,
+    look: LookOf | None = None,
     *,
     name: str = "workers",
     title: str = "Who worked when",
@@ -68,7 +78,8 @@ def timeline_figure(
     """A row for each worker, the jobs one behind the other; None where nothing is known.
 
     Args:
-        look: of a trial, where there are few enough to tell them apart; generations always are.
+        look: of a trial among those of several searches, where there are few enough to tell them
+            apart; None shows the generations of one search, and starts and failures among few.
         white: what a worker was where nothing is drawn.
     """
     if not found.spans:
@@ -84,10 +95,8 @@ def timeline_figure(
     begin = {job: (at, extent[0]) for job, at, extent in zip(jobs, ahead, found.jobs, strict=True)}
     spans = [span for span in found.spans if span.worker in rows]
     are_few = _are_few(spans)
-    has_details = are_few and look is by_generation
-    if not are_few and look is not by_generation:  # those of other searches are in between
-        look = _busy
-    looks = [FAILED if has_details and not span.is_complete else look(span) for span in spans]
+    has_details = are_few and look is None
+    looks = [_look_of(look, are_few=are_few)(span) for span in spans]
     pieces = _pieces(spans, looks, rows, begin, scale, starts=has_details)
     _draw_pieces(axes, pieces, are_few=are_few)
     for at in ahead[1:]:
