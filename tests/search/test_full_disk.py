@@ -9,13 +9,22 @@ import contextlib
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import mpi_launcher
 import pytest
-from searching import config_file, config_of, drive, fake_result, found, new_run, search_in
+from searching import (
+    COMPARED,
+    config_file,
+    config_of,
+    drive,
+    fake_result,
+    found,
+    new_run,
+    search_in,
+)
 
 from mpinas.clock import Clock
 from mpinas.dispatch.inline import InlineExecutor
@@ -23,7 +32,7 @@ from mpinas.errors import DiskFault
 from mpinas.journal import read_results
 from mpinas.opening import RunOptions
 from mpinas.records import Failure, TrialResult, TrialSpec, TrialStatus
-from mpinas.run_directory import RunDirectory
+from mpinas.run_directory import RunDirectory, searches_in
 from mpinas.session import Job, run_search
 from mpinas.signals import StopRequest
 
@@ -32,6 +41,7 @@ SIZE = "2m"
 SLOW = ("--set", "trial.fake.seconds={mean: 0.3, sigma: 0.3}", "--set", "run.heartbeat_s=0.2")
 
 Trial = tuple[str, str, "float | None"]
+Searches = Callable[[Path], Mapping[str, list[Trial]]]
 
 
 def change_mount(*arguments: str) -> None:
@@ -111,11 +121,38 @@ def test_journals_and_checkpoints_both_meet_the_full_disk(
     assert Path(caught.value.filename).suffix == suffix
 
 
-def start(config: Path, out: Path, ranks: int) -> subprocess.Popen[str]:
-    program = ["-m", "mpinas", "run", str(config), "--out", str(out), *SLOW]
+def start(config: Path, out: Path, ranks: int, verb: str = "run") -> subprocess.Popen[str]:
+    program = ["-m", "mpinas", verb, str(config), "--out", str(out), *SLOW]
     if ranks:
         return mpi_launcher.start(ranks, program)
     return mpi_launcher.start_alone([*program, "--workers", "2"])
+
+
+def end_of(job: subprocess.Popen[str]) -> str:
+    try:
+        return mpi_launcher.communicate(job)[1]
+    finally:
+        mpi_launcher.stop(job)
+
+
+def fill_under(job: subprocess.Popen[str], disk: Path, out: Path, searches: Searches) -> Path:
+    """The job with a filled disk, once some trials have ended, to its end; what fills it."""
+    deadline = time.monotonic() + 60
+    try:
+        while sum(len(trials) for trials in searches(out).values()) < 3:
+            assert time.monotonic() < deadline, "no trial ended"
+            time.sleep(0.05)
+    except BaseException:
+        mpi_launcher.stop(job)
+        raise
+    filler = fill(disk)
+    errors = end_of(job)
+    assert job.returncode == 1, errors
+    assert "Traceback" not in errors
+    said = [line for line in errors.splitlines() if "No space left on device. All" in line]
+    assert len(said) == 1, errors
+    assert str(out) in said[0]
+    return filler
 
 
 @pytest.mark.parametrize("ranks", [0, pytest.param(3, marks=pytest.mark.mpi)])
@@ -123,33 +160,38 @@ def test_a_job_on_a_full_disk_ends_with_one_line_and_goes_on_when_there_is_space
     tmp_path: Path, disk: Path, never: list[Trial], ranks: int
 ) -> None:
     config, out = config_file(tmp_path), disk / "run"
-    job = start(config, out, ranks)
-    try:
-        deadline = time.monotonic() + 60
-        while not out.exists() or len(found(RunDirectory(out))) < 3:
-            assert time.monotonic() < deadline, "no trial ended"
-            time.sleep(0.05)
-        filler = fill(disk)
-        _, errors = mpi_launcher.communicate(job)
-    finally:
-        mpi_launcher.stop(job)
-    assert job.returncode == 1, errors
-    assert "Traceback" not in errors
-    said = [line for line in errors.splitlines() if "No space left on device. All" in line]
-    assert len(said) == 1, errors
-    assert str(out) in said[0]
+
+    def trials(path: Path) -> Mapping[str, list[Trial]]:
+        return {"": found(RunDirectory(path))} if path.exists() else {}
+
+    filler = fill_under(start(config, out, ranks), disk, out, trials)
     kept = found(RunDirectory(out))
     assert len(kept) >= 3
     assert not RunDirectory(out).owner.exists()
     filler.unlink()
     again = start(config, out, ranks)
-    try:
-        output, errors = mpi_launcher.communicate(again)
-    finally:
-        mpi_launcher.stop(again)
-    assert again.returncode == 0, output + errors
+    errors = end_of(again)
+    assert again.returncode == 0, errors
     assert found(RunDirectory(out)) == never
     assert set(kept) <= set(never)
+
+
+def test_a_comparison_on_a_full_disk_does_so_too(tmp_path: Path, disk: Path) -> None:
+    config, out = config_file(tmp_path, COMPARED), disk / "here"
+
+    def trials(path: Path) -> Mapping[str, list[Trial]]:
+        return {str(one.path.relative_to(path)): found(one) for one in searches_in(path)}
+
+    filler = fill_under(start(config, out, 0, "compare"), disk, out, trials)
+    kept = trials(out)
+    assert not list(out.glob("e*/*/owner.json"))
+    filler.unlink()
+    for place in (out, tmp_path / "never"):
+        job = start(config, place, 0, "compare")
+        errors = end_of(job)
+        assert job.returncode == 0, errors
+    assert trials(out) == trials(tmp_path / "never")
+    assert all(set(kept[name]) <= set(all_of_it) for name, all_of_it in trials(out).items())
 
 
 def run_here(config: Path, out: Path) -> subprocess.CompletedProcess[str]:
