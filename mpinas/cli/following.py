@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.text import Text
 
 from mpinas.opening import KNOWLEDGE
+from mpinas.report.comparison_screen import ComparisonScreen
 from mpinas.report.comparison_tables import headline as comparison_headline
 from mpinas.report.comparison_tables import render_comparison
 from mpinas.report.comparison_view import is_running
@@ -105,7 +106,7 @@ class FollowedComparison:
         return f"{comparison_headline(self._watch.view)}, {trials} trials"
 
     def screen(self) -> RenderableType:
-        return render_comparison(self._watch.view)
+        return ComparisonScreen(view=self._watch.view)
 
     def headlines(self) -> Iterator[str]:
         yield comparison_headline(self._watch.view)

@@ -69,7 +69,7 @@ def accuracy_by_generation(results: Sequence[TrialResult]) -> Figure | None:
         name="accuracy-by-generation",
         title="Accuracy by generation",
         caption=f"{'Short grey strokes are trials. ' if are_few else ''}The spread around the mean "
-        "is the middle half of the trials (first to third quartile). " + _without_accuracy(missing),
+        "is the middle half of the trials (first to third quartile). " + _left_out(missing),
         alternative=f"Accuracy over {len(generations)} generations; the best is {max(best):.4f}, "
         f"the mean went from {means[0]:.4f} to {means[-1]:.4f}.",
     )
@@ -121,8 +121,9 @@ def _middle_half(values: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def _without_accuracy(count: int) -> str:
-    return f"{count} trials without an accuracy are left out." if count else ""
+def _left_out(count: int, or_else: str = "") -> str:
+    without = f"an accuracy {or_else}".strip()
+    return f"{count} trials without {without} are left out." if count else ""
 
 
 def _legend_above(axes: Any, columns: int) -> None:
@@ -187,7 +188,7 @@ def accuracy_against_flops(results: Sequence[TrialResult]) -> Figure | None:
         title="Accuracy against FLOPs",
         caption="FLOPs are 2 x multiply-adds of the network that was trained, after its shrink if "
         "it had one. No trial is more accurate than one of the front at no more FLOPs. "
-        + _without_accuracy(len(results) - len(shown)),
+        + _left_out(len(results) - len(shown), "or FLOPs"),
         alternative=f"{len(shown)} trials; the Pareto front has {len(front)}, from "
         f"{front_accuracies[0]:.4f} at {front_mflops[0]:.4g} MFLOPs to "
         f"{front_accuracies[-1]:.4f} at {front_mflops[-1]:.4g} MFLOPs.",
@@ -223,7 +224,7 @@ def learning_curves(result: TrialResult, before: float, *, name: str, title: str
     accuracy.set_xlabel(epochs_label(shrinks=before > 0))
     accuracy.set_xlim(left=0)
     whole_numbers(accuracy.xaxis)
-    last = "" if result.fitness is None else f" Accuracy in the end: {result.fitness:.4f}."
+    last = "" if result.fitness is None else f" Fitness {result.fitness:.4f}."
     return finish(
         drawing,
         name=name,

@@ -23,17 +23,14 @@ class ArmTrials:
     """One arm of a comparison, equal to itself only.
 
     Attributes:
+        label: its name, short enough for a figure and unlike those of all others.
         look: index of its pattern, marker and line, the same in all figures of a page.
     """
 
     name: str
+    label: str
     look: int
     runs: tuple[Measured, ...]
-
-    @property
-    def label(self) -> str:
-        """Its name, short enough for a figure."""
-        return shortened(self.name)
 
     @property
     def results(self) -> tuple[TrialResult, ...]:
@@ -85,49 +82,72 @@ def compared(views: Sequence[ComparisonView]) -> tuple[Compared, ...]:
     """The comparisons of a page; an arm of the same name looks the same in all of them."""
     names = list(dict.fromkeys(arm for view in views for arm in view.comparison.arms))
     looks = {name: look for look, name in enumerate(names)}
+    short = dict(zip(names, _short(names), strict=True))
     labels = _labels(views)
+
+    def arms(view: ComparisonView, experiments: Sequence[int]) -> tuple[ArmTrials, ...]:
+        return tuple(
+            ArmTrials(
+                name=name,
+                label=short[name],
+                look=looks[name],
+                runs=tuple(
+                    one
+                    for one in view.runs
+                    if one.run.arm == name and one.run.experiment in experiments
+                ),
+            )
+            for name in view.comparison.arms
+        )
+
     return tuple(
         Compared(
             label=label,
             slug="" if len(views) == 1 else f"{number}-{_slug(label)}",
             view=view,
-            arms=_arms(view, looks, view.experiments or range(view.comparison.experiments)),
-            all_arms=_arms(view, looks, range(view.comparison.experiments)),
+            arms=arms(view, view.experiments or range(view.comparison.experiments)),
+            all_arms=arms(view, range(view.comparison.experiments)),
         )
         for number, (view, label) in enumerate(zip(views, labels, strict=True), start=1)
     )
 
 
 def _labels(views: Sequence[ComparisonView]) -> list[str]:
-    """Names of the comparisons; of two with the same name, with their directories."""
+    """Names of the comparisons; of two with the same name, with their directories or a number."""
     names = [view.comparison.config.name for view in views]
     count = Counter(names)
-    return [
+    told = [
         name if count[name] == 1 else f"{name} ({view.comparison.directory.path.resolve().name})"
         for name, view in zip(names, views, strict=True)
+    ]
+    return _numbered(told)
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Short names, of which no two are equal."""
+    short = [shortened(name) for name in names]
+    count = Counter(short)
+    room = LONGEST_LABEL - len(f" {len(names)}")
+    return _numbered(
+        [
+            one if count[one] == 1 else shortened(name, room)
+            for name, one in zip(names, short, strict=True)
+        ]
+    )
+
+
+def _numbered(labels: Sequence[str]) -> list[str]:
+    """Labels, those that are equal with the number of their place."""
+    count = Counter(labels)
+    return [
+        label if count[label] == 1 else f"{label} {number}"
+        for number, label in enumerate(labels, start=1)
     ]
 
 
 def _slug(label: str) -> str:
     """Of a label what any file system takes."""
     return re.sub("[^a-z0-9]+", "-", label.lower()).strip("-")[:30].strip("-") or "comparison"
-
-
-def _arms(
-    view: ComparisonView, looks: dict[str, int], experiments: Sequence[int]
-) -> tuple[ArmTrials, ...]:
-    return tuple(
-        ArmTrials(
-            name=name,
-            look=looks[name],
-            runs=tuple(
-                one
-                for one in view.runs
-                if one.run.arm == name and one.run.experiment in experiments
-            ),
-        )
-        for name in view.comparison.arms
-    )
 
 
 def shortened(text: str, longest: int = LONGEST_LABEL) -> str:

@@ -6,11 +6,9 @@ is that of the comparison: from its child's first line on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from statistics import fmean
 
-from mpinas.records import TrialResult
 from mpinas.report.comparison_view import Measured
 from mpinas.report.training_flops import TrainingFlops, training_flops
 
@@ -75,21 +73,6 @@ def summed_flops(runs: Sequence[Measured]) -> TrainingFlops:
     return TrainingFlops(
         shrink=sum(one.shrink for one in spent), training=sum(one.training for one in spent)
     )
-
-
-def kept_shares(results: Iterable[TrialResult]) -> tuple[float, ...]:
-    """FLOPs after the shrink over those before, in 0..1, of each trial that tells both."""
-    return tuple(
-        result.shrunk_costs.flops / result.costs.flops
-        for result in results
-        if result.costs and result.shrunk_costs and result.costs.flops
-    )
-
-
-def mean_kept(results: Iterable[TrialResult]) -> float | None:
-    """In 0..1; None where no trial had a shrink that held."""
-    shares = kept_shares(results)
-    return fmean(shares) if shares else None
 
 
 def seconds_per_gflop(runs: Sequence[Measured]) -> float | None:

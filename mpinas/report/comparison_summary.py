@@ -9,7 +9,6 @@ from statistics import fmean
 from mpinas.report.comparison_arms import Compared
 from mpinas.report.comparison_phases import (
     Phases,
-    mean_kept,
     summed_flops,
     summed_phases,
 )
@@ -17,6 +16,7 @@ from mpinas.report.comparison_tables import Rows, in_paper, points_words, ratio_
 from mpinas.report.comparison_view import Against
 from mpinas.report.estimates import Estimate
 from mpinas.report.page import Table
+from mpinas.report.shrinks import mean_kept
 
 Measure = tuple[str, Callable[[Against], Estimate | None], Callable[[Estimate], str], str]
 MEASURES: tuple[Measure, ...] = (
@@ -137,7 +137,8 @@ def cost_table(one: Compared) -> Table:
         "all time is the speed-up. FLOPs are in percent of its FLOPs: where training has a larger "
         "share of the time than of the FLOPs, the time does not follow them, as with layers too "
         "small for the machine; shrink, cut, build and rest are what the saved training has to "
-        "pay for. Kept: FLOPs that the shrink left of a network, mean.",
+        "pay for. Kept: FLOPs that the shrink left of a network, mean; all of "
+        "them where it broke.",
     )
 
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from math import isnan
+from math import isfinite
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mpinas.report.comparison_phases import (
-    Phases,
-    mean_kept,
-    phases_of_a_trial,
-    seconds_per_gflop,
-)
-from mpinas.report.comparison_view import Arm, ComparisonView, failures
+from mpinas.records import TrialStatus
+from mpinas.report.comparison_phases import Phases, phases_of_a_trial, seconds_per_gflop
+from mpinas.report.comparison_view import Arm, ComparisonView
 from mpinas.report.estimates import FEWEST_FOR_INTERVAL, Estimate
+from mpinas.report.shrinks import mean_kept
 from mpinas.results import best_of
 
 
@@ -53,9 +50,9 @@ def render_comparison(view: ComparisonView) -> RenderableType:
     parts: list[RenderableType] = [Text(headline(view))]
     if view.arms:
         for heading, rows in tables(view):
-            parts += [Text(), Text(heading, style="bold"), _drawn(rows)]
+            parts += [Text(), Text(heading, style="bold"), drawn(rows)]
     if len(view.experiments) < view.comparison.experiments:
-        parts += [Text(), _drawn(progress_rows(view))]
+        parts += [Text(), drawn(progress_rows(view))]
     parts += [Text(line) for line in remarks(view)]
     return Group(*parts)
 
@@ -214,17 +211,32 @@ def remarks(view: ComparisonView) -> Iterator[str]:
             f"In brackets: 95 % intervals, by resampling the {count} experiments; trials of one "
             "search are not independent."
         )
-    if any(failures(arm) for arm in view.arms):
-        yield "Failed trials took time and have no accuracy."
+    yield from _about_failures(view)
     bare = [one.run.name for arm in view.arms for one in arm.runs if not one.accuracies]
     if bare:
         yield f"Not one trial of the last generation is complete in {', '.join(bare)}."
 
 
-def _drawn(rows: Rows) -> Table:
+def _about_failures(view: ComparisonView) -> Iterator[str]:
+    harmless = (TrialStatus.COMPLETE.value, TrialStatus.INFEASIBLE.value)
+    if any(count and end not in harmless for arm in view.arms for end, count in arm.ends.items()):
+        yield "Failed trials took time and have no accuracy."
+    if any(arm.ends.get(TrialStatus.INFEASIBLE.value) for arm in view.arms):
+        yield "Infeasible networks were not built: they took no time and have no accuracy."
+    untold = [f"{arm.untold_flops} of {arm.name}" for arm in view.arms if arm.untold_flops]
+    if untold:
+        yield (
+            f"Nobody knows the FLOPs of failed trials ({', '.join(untold)}): they count as none, "
+            "which flatters an arm that fails more often than another."
+        )
+
+
+def drawn(rows: Rows) -> Table:
+    """On a terminal: names are folded where they must be, figures are not."""
     first, *heads = rows[0]
     table = Table(box=None, pad_edge=False)
-    table.add_column(first, overflow="fold")
+    width = min(LONGEST_HEAD, max(len(row[0]) for row in rows))
+    table.add_column(first, overflow="fold", min_width=width)
     for number, head in enumerate(heads, start=1):
         lines = [line for row in rows[1:] for line in "".join(row[number : number + 1]).split("\n")]
         width = max(map(len, (*lines, head[:LONGEST_HEAD])))
@@ -270,7 +282,7 @@ def _suiting(value: float, units: Sequence[tuple[float, str]]) -> tuple[float, s
 
 def _with_bounds(estimate: Estimate, form: str, unit: str = "", *, divisor: float = 1.0) -> str:
     """``1.48``, and ``[1.40, 1.55]`` on a line of its own, so that columns stay narrow."""
-    if isnan(estimate.value):
+    if not isfinite(estimate.value):
         return "-"
     value = form.format(estimate.value / divisor) + unit
     if estimate.low is None or estimate.high is None:

@@ -19,11 +19,7 @@ from mpinas.report.accuracy_figures import (
 )
 from mpinas.report.comparison_arms import ArmTrials, Compared
 from mpinas.report.comparison_figures import BAR_IN, LEGEND_ROW_IN, legend_outside, line_look
-from mpinas.report.comparison_phases import (
-    Phases,
-    kept_shares,
-    phases_of_a_trial,
-)
+from mpinas.report.comparison_phases import Phases, phases_of_a_trial
 from mpinas.report.drawing import (
     FILLS,
     HATCHES,
@@ -38,6 +34,7 @@ from mpinas.report.drawing import (
 )
 from mpinas.report.page import Figure
 from mpinas.report.run_figures import outcome_counts
+from mpinas.report.shrinks import kept_shares
 from mpinas.report.training_flops import shrink_epochs
 
 WIDE_IN = 8.6
@@ -114,7 +111,7 @@ def _stacked(
 
 
 def kept_figure(one: Compared) -> Figure | None:
-    """FLOPs that the shrink left, trial by trial; None where no arm has a shrink that held."""
+    """FLOPs that the shrink left, trial by trial; None where no complete trial had one."""
     found = {arm: shares for arm in one.arms if (shares := kept_shares(arm.results))}
     if not found:
         return None
@@ -148,7 +145,7 @@ def kept_figure(one: Compared) -> Figure | None:
         name=one.file_name("flops-kept"),
         title=one.titled("FLOPs kept by the shrink"),
         caption="A mark is a trial, the thick stroke their mean. Height within a row means "
-        "nothing. Trials whose shrink broke were trained unshrunk and are left out.",
+        "nothing. Trials whose shrink broke were trained unshrunk and stand at 100 %.",
         alternative=f"FLOPs kept by the shrink, means: {means}.",
     )
 
@@ -188,7 +185,7 @@ def training_figure(one: Compared, number: str) -> Figure | None:
         name=one.file_name("training"),
         title=one.titled(f"Training of the best network of each arm {number}"),
         caption=f"Left: loss, right: accuracy. {curves_caption(trials)}",
-        alternative=f"Validation loss and accuracy by epoch. Accuracy in the end: {told}.",
+        alternative=f"Validation loss and accuracy by epoch. Fitness: {told}.",
     )
 
 

@@ -35,7 +35,7 @@ class Measured:
     Attributes:
         generations: told so far.
         state: ``waiting``, ``running``, ``stopped`` or ``done``.
-        results: of all its trials so far.
+        results: of all its trials so far, in the generations that it is to have.
         last: the individuals of the last generation.
         accuracies: of those that are complete, in 0..1.
         trials_s: worker seconds of its trials, generation by generation.
@@ -87,6 +87,7 @@ class Arm:
         accuracy: mean of the merged last generations, in 0..1.
         best: the trial of the highest fitness in any of them.
         ends: how its trials ended, by class.
+        untold_flops: failed trials of which nobody knows what training they had.
         against: None for the first arm.
     """
 
@@ -99,6 +100,7 @@ class Arm:
     flops: Estimate
     best: TrialResult | None
     ends: Mapping[str, int]
+    untold_flops: int
     against: Against | None
 
 
@@ -193,14 +195,14 @@ def _measure(
     spent: Mapping[int, float],
 ) -> Measured:
     generations = run.config.tuner.generations
-    trials_s = [0.0] * generations
-    last = []
+    by_generation: list[list[TrialResult]] = [[] for _ in range(generations)]
     for one in results:
         generation = trial_number(one.trial_id)[0]
-        if generation < generations:
-            trials_s[generation] += one.times.on_worker_s
-        if generation == generations - 1:
-            last.append(one)
+        if generation < generations:  # a search can be made shorter while it is in one
+            by_generation[generation].append(one)
+    results = tuple(one for some in by_generation for one in some)
+    last = by_generation[-1]
+    search_s = tuple(spent.get(generation, 0.0) for generation in range(generations))
     return Measured(
         run=run,
         generations=told,
@@ -208,9 +210,9 @@ def _measure(
         results=results,
         last=tuple(last),
         accuracies=tuple(one.fitness for one in last if one.fitness is not None),
-        trials_s=tuple(trials_s),
-        search_s=tuple(spent.get(generation, 0.0) for generation in range(generations)),
-        cpu_s=sum(one.times.cpu_s for one in results) + sum(spent.values()),
+        trials_s=tuple(sum(one.times.on_worker_s for one in some) for some in by_generation),
+        search_s=search_s,
+        cpu_s=sum(one.times.cpu_s for one in results) + sum(search_s),
         flops=sum(training_flops(run.config, one).whole for one in results),
     )
 
@@ -240,15 +242,17 @@ def _arms(comparison: Comparison, finished: Sequence[Measured]) -> tuple[Arm, ..
             flops=estimate(of_arm, _mean_flops),
             best=best_of(result for one in of_arm for result in one.results),
             ends=Counter(ending(result) for one in of_arm for result in one.results),
+            untold_flops=sum(_untold_flops(one) for one in of_arm),
             against=None if of_arm is first else _against(first, of_arm),
         )
         for name, of_arm in by_arm.items()
     )
 
 
-def failures(arm: Arm) -> int:
-    """How many of an arm's trials have no accuracy."""
-    return sum(count for end, count in arm.ends.items() if end != TrialStatus.COMPLETE.value)
+def _untold_flops(run: Measured) -> int:
+    """Trials that began, failed, and do not tell their network's costs or their epochs."""
+    failed = (one for one in run.results if one.status is TrialStatus.FAILED)
+    return sum(not training_flops(run.run.config, one).whole for one in failed)
 
 
 def _accuracy(runs: Sequence[Measured]) -> Estimate | None:

@@ -132,14 +132,20 @@ def _facts(run: _Run) -> Iterator[tuple[str, str]]:
     yield "directory", str(run.directory.path.resolve())
     yield "data", ", ".join(filter(None, (config.problem.name, config.problem.path)))
     yield "tuner", f"{config.tuner.name}, seed {config.seed}"
-    shrink = "with the shrink" if config.trial.shrink.enabled else "without the shrink"
     sizes = f"{view.generations} generations of {view.individuals}"
-    yield "trials", f"{sizes}, {config.trial.epochs} epochs each, {shrink}"
+    yield "trials", f"{sizes}, {config.trial.epochs} epochs each, {_shrink_words(config)}"
     if view.best is not None:
         yield "best", f"{view.best.trial_id}, validation accuracy {view.best.fitness:.4f}"
         versions = ", ".join(f"{name} {number}" for name, number in view.best.versions.items())
         yield from [("versions", versions)] if versions else []
     yield "this report", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+
+
+def _shrink_words(config: RunConfig) -> str:
+    if config.trial.shrink.enabled:
+        return "with the shrink"
+    last = config.trial_of(config.tuner.generations - 1)
+    return "the last generation with the shrink" if last.shrink.enabled else "without the shrink"
 
 
 def _accuracy(run: _Run) -> Iterator[Block | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean
 
 from mpinas.records import Costs, ShrinkOutcome, TrialResult, TrialStatus
@@ -32,6 +32,22 @@ def shrink_lines(results: Sequence[TrialResult]) -> Iterator[str]:
     if kept:
         yield _mean_line(kept, any_broken=outcomes[ShrinkOutcome.BROKEN] > 0)
     yield from _warning_line(results)
+
+
+def kept_shares(results: Iterable[TrialResult]) -> tuple[float, ...]:
+    """FLOPs after the shrink over those before, in 0..1, of each complete trial with a shrink.
+
+    One whose shrink broke was trained as it was: 1.
+    """
+    complete = (result for result in results if result.status is TrialStatus.COMPLETE)
+    costs = (_before_and_after(result) for result in complete)
+    return tuple(_share(one[1].flops, one[0].flops) for one in costs if one is not None)
+
+
+def mean_kept(results: Iterable[TrialResult]) -> float | None:
+    """In 0..1; None where no complete trial had a shrink."""
+    shares = kept_shares(results)
+    return fmean(shares) if shares else None
 
 
 def _mean_line(kept: Sequence[tuple[Costs, Costs]], *, any_broken: bool) -> str:

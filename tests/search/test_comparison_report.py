@@ -22,7 +22,7 @@ from mpinas.cli import main
 from mpinas.comparison import Comparison
 from mpinas.records import Failure, TrialResult, TrialSpec, Worker
 from mpinas.report import drawing
-from mpinas.report.comparison_arms import compared, shortened
+from mpinas.report.comparison_arms import LONGEST_LABEL, compared, shortened
 from mpinas.report.comparison_page import comparison_page
 from mpinas.report.comparison_phases import summed_flops, summed_phases
 from mpinas.report.comparison_summary import cost_table, data_table
@@ -364,3 +364,31 @@ def test_long_names_keep_their_ends() -> None:
     assert shortened("short") == "short"
     assert shortened("begin-middle-end", 9) == "begi…-end"[:5] + "-end"
     assert len(shortened("x" * 99)) == 22
+
+
+def test_arms_of_which_short_names_would_be_equal_are_told_apart(
+    tmp_path: Path, drawings: dict[str, Any]
+) -> None:
+    arms = {
+        f"shrink-fast-0.{share}-of-the-flops": {"trial.shrink.enabled": True} for share in (25, 50)
+    }
+    comparison = whole_comparison(tmp_path, experiments=1, arms={**arms, "plain": {}})
+    draw(comparison, tmp_path / "r")
+    (one,) = compared([load_comparison(comparison.directory.path)])
+    labels = [arm.label for arm in one.arms]
+    assert len(set(labels)) == 3
+    assert labels[2] == "plain"
+    assert all(len(label) <= LONGEST_LABEL for label in labels)
+    (axes,) = drawings["phases"].axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == labels
+    assert all_legible(drawings)
+
+
+def test_comparisons_of_the_same_name_and_folder_are_told_apart(tmp_path: Path) -> None:
+    views = []
+    for machine in ("one", "two"):
+        (tmp_path / machine).mkdir()
+        views.append(load_comparison(new_comparison(tmp_path / machine).directory.path))
+    labels = [one.label for one in compared(views)]
+    assert len(set(labels)) == 2
+    assert all("(here)" in label for label in labels)

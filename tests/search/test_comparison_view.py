@@ -31,6 +31,7 @@ from mpinas.records import (
 )
 from mpinas.report.comparison_json import to_json_view
 from mpinas.report.comparison_page import comparison_page
+from mpinas.report.comparison_screen import ComparisonScreen
 from mpinas.report.comparison_tables import (
     data_of_paper,
     phase_rows,
@@ -43,6 +44,7 @@ from mpinas.report.comparison_tables import (
 from mpinas.report.comparison_view import ComparisonReader, ComparisonView, load_comparison
 from mpinas.report.estimates import Estimate, estimate
 from mpinas.report.page import figures
+from mpinas.report.shrinks import mean_kept, shrink_lines
 from mpinas.report.training_flops import training_flops
 from mpinas.run_directory import RunDirectory, Status, create_run_directory, save_status
 from mpinas.search import Search
@@ -327,3 +329,102 @@ def test_where_the_time_goes_adds_up(tmp_path: Path) -> None:
     head, plain, _ = phase_rows(view)
     cells = dict(zip(head, plain, strict=True))
     assert (cells["training"], cells["rest"], cells["search"]) == ("2.0", "0.0", "2.0")
+
+
+def test_flops_that_nobody_knows_are_told_of(tmp_path: Path) -> None:
+    def evaluate(run: ComparedRun, spec: TrialSpec) -> TrialResult:
+        generation, index = trial_number(spec.trial_id)
+        if run.arm == "other" and index == 0:
+            return replace(failed(spec), curves=Curves())
+        if run.arm == "plain" and (generation, index) == (0, 0):
+            return infeasible(spec)
+        return ended(spec, 0.5, 1.0)
+
+    lines = list(remarks(compared(tmp_path, evaluate)))
+    assert "Failed trials took time and have no accuracy." in lines
+    assert any("FLOPs of failed trials (2 of other)" in line for line in lines)
+    assert any(line.startswith("Infeasible networks") for line in lines)
+
+
+def infeasible(spec: TrialSpec) -> TrialResult:
+    return TrialResult(
+        trial_id=spec.trial_id,
+        network_hash=spec.network.hash,
+        status=TrialStatus.INFEASIBLE,
+        error="too large",
+    )
+
+
+def test_infeasible_networks_took_no_time(tmp_path: Path) -> None:
+    def evaluate(run: ComparedRun, spec: TrialSpec) -> TrialResult:
+        first = trial_number(spec.trial_id) == (0, 0)
+        return infeasible(spec) if first else ended(spec, 0.5, 1.0)
+
+    lines = list(remarks(compared(tmp_path, evaluate)))
+    assert not any("Failed trials" in line or "FLOPs of failed" in line for line in lines)
+
+
+@pytest.mark.parametrize("figure", [inf, nan])
+def test_what_is_no_number_is_a_dash(figure: float) -> None:
+    assert ratio_words(Estimate(value=figure, low=None, high=None, experiments=1)) == "-"
+
+
+def test_a_search_made_shorter_counts_what_is_left_of_it(tmp_path: Path) -> None:
+    """All figures are of the same trials."""
+    view = compared(tmp_path, lambda run, spec: ended(spec, 0.5, 1.0))
+    file = view.comparison.directory.config
+    file.write_text(file.read_text().replace("generations: 2", "generations: 1"))
+    shorter = load_comparison(tmp_path / "here").arms[1]
+    (run,) = shorter.runs
+    assert len(run.results) == INDIVIDUALS
+    assert sum(shorter.ends.values()) == INDIVIDUALS
+    assert run.cpu_s == pytest.approx(INDIVIDUALS * 2.0)
+    assert 0 < run.flops < view.arms[1].runs[0].flops
+
+
+def screen(view: ComparisonView, height: int, width: int = 80) -> list[str]:
+    console = Console(width=width, height=height, file=StringIO())
+    options = console.options.update_dimensions(width, height)
+    lines = console.render_lines(ComparisonScreen(view=view), options, pad=False)
+    words = ["".join(segment.text for segment in line).rstrip() for line in lines]
+    while words and not words[-1]:
+        words.pop()
+    return words
+
+
+@pytest.mark.parametrize("height", [10, 24, 200])
+def test_a_screen_shows_where_searches_are_before_what_they_came_to(
+    tmp_path: Path, height: int
+) -> None:
+    compared(tmp_path, lambda run, spec: ended(spec, 0.5, 1.0), experiments=5)
+    for arm in ("plain", "other"):
+        RunDirectory(tmp_path / "here" / "e4" / arm).checkpoint(GENERATIONS - 1).unlink()
+    view = load_comparison(tmp_path / "here")
+    lines = screen(view, height)
+    text = "\n".join(lines)
+    assert "4 of 5 experiments done" in lines[0]
+    assert "stopped" in lines[3], "what goes on stands above what is done"
+    assert ("Table 1" in text) == (height > 10)
+    assert ("By generation" in text) == (height == 200)
+    assert ("and 7 more" in text) == (height == 10)
+    assert ("What did not fit" in lines[-1]) == (height < 200)
+    assert len(lines) <= height
+
+
+def test_a_shrink_that_broke_kept_all(tmp_path: Path) -> None:
+    """As ``show`` of the one search has it."""
+    plain = ended_alone(tmp_path)
+    assert plain.costs is not None
+    shrink = Shrink(outcome=ShrinkOutcome.SHRUNK, steps=3, alive_flops_at_start=1000)
+    left = replace(plain.costs, flops=plain.costs.flops // 4)
+    shrunk = replace(plain, shrink=shrink, shrunk_costs=left)
+    broken = replace(plain, shrink=replace(shrink, outcome=ShrinkOutcome.BROKEN))
+    kept = left.flops / plain.costs.flops
+    assert mean_kept([plain, shrunk, broken]) == pytest.approx((kept + 1.0) / 2)
+    words = " ".join(shrink_lines([plain, shrunk, broken]))
+    assert f"{(kept + 1.0) / 2:.0%} of the FLOPs" in words
+
+
+def ended_alone(folder: Path) -> TrialResult:
+    view = compared(folder, lambda run, spec: ended(spec, 0.5, 1.0))
+    return view.runs[0].results[0]
