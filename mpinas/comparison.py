@@ -129,15 +129,26 @@ def existing_comparison(path: Path) -> Comparison:
     """The comparison that stands there.
 
     Raises:
-        RunDirectoryFault: there is none.
-        ConfigurationFaults: what it is of cannot be read.
+        RunDirectoryFault: there is none, or what it is of cannot be read.
     """
     directory = ComparisonDirectory(path)
     if not directory.exists():
         cure = "Give the directory that 'python -m mpinas compare' named"
         raise RunDirectoryFault(fault(str(path), "not a comparison", cure=cure))
-    config = load_config(directory.config, (), KNOWLEDGE)
+    try:
+        config = load_config(directory.config, (), KNOWLEDGE)
+    except ConfigurationFaults as error:
+        raise RunDirectoryFault(_damaged(directory, error)) from error
     return comparison_of(config, path, str(directory.config))
+
+
+def _damaged(directory: ComparisonDirectory, error: ConfigurationFaults) -> str:
+    return fault(
+        str(directory.path),
+        "nobody can tell what it compares",
+        "; ".join(error.faults),
+        cure=f"Copy the configuration that it began with to {directory.config}",
+    )
 
 
 def is_compared(run: Path) -> bool:

@@ -16,6 +16,7 @@ from mpinas.opening import (
     check_directory,
     refuse_other_data,
     shared_file,
+    tell_of_data,
 )
 from mpinas.ownership import refuse_if_owned
 from mpinas.problems import check_problem, open_prepared, prepare
@@ -29,8 +30,7 @@ def check_comparison(comparison: Comparison, *, fresh: bool) -> None:
 
     Raises:
         RunDirectoryFault: something else stands there, or a comparison with more in it, or of
-            other searches, or one that another job works on.
-        ConfigurationFaults: what stands there cannot be read.
+            other searches, or one that another job works on, or one that cannot be read.
     """
     directory = comparison.directory
     if not directory.exists() and not directory.searches():
@@ -96,22 +96,34 @@ def begin_comparison(comparison: Comparison, *, fresh: bool) -> Path:
         )
         if aside is not None:
             logger.warning("the old comparison is kept as %s", aside)
-    elif shared_file(config) is None and _must_prepare(comparison):
-        _prepare_again(comparison)
-    return shared_file(config) or directory.problem
+    else:
+        if shared_file(config) is None and _must_prepare(comparison):
+            _prepare_again(comparison)
+        _check_data(comparison, _data_of(comparison, directory))
+    return _data_of(comparison, directory)
 
 
 def _fill(comparison: Comparison, directory: ComparisonDirectory) -> None:
     """What a new directory holds."""
     config = comparison.config
-    data = shared_file(config)
-    if data is None:
-        data = directory.problem
-        prepare(config.problem, data)
+    if shared_file(config) is None:
+        prepare(config.problem, directory.problem)
+    data = _data_of(comparison, directory)
+    _check_data(comparison, data)
+    tell_of_data(data)
+    write_whole(directory.config, dump_config(config), durable=True)
+
+
+def _data_of(comparison: Comparison, directory: ComparisonDirectory) -> Path:
+    """The prepared file: the one that the configuration names, or the directory's own."""
+    return shared_file(comparison.config) or directory.problem
+
+
+def _check_data(comparison: Comparison, data: Path) -> None:
+    """Reads them once for all searches; raises DataFault where an arm cannot use them."""
     prepared = open_prepared(data, verify=True)
     for run in comparison.runs[: len(comparison.arms)]:
         check_problem(run.config.problem, prepared, run.config.trial.batch_size)
-    write_whole(directory.config, dump_config(config), durable=True)
 
 
 def data_to_try(comparison: Comparison, folder: Path, *, fresh: bool) -> Path:

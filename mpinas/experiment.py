@@ -7,7 +7,7 @@ them. Each is a run directory of its own, and goes on where it was.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from mpinas.comparison_opening import (
     with_data,
 )
 from mpinas.mending import mend_directory
+from mpinas.opening import renew_config
 from mpinas.ownership import claim, release, watch_owner
 from mpinas.pump import Lane
 from mpinas.run_directory import RunDirectory
@@ -49,19 +50,44 @@ def run_comparison(comparison: Comparison, job: Job, *, fresh: bool = False) -> 
         check_comparison(comparison, fresh=fresh)
         with job.stopping.at_once(job.clock.left_s()):
             data = begin_comparison(comparison, fresh=fresh)
-        lanes: list[Lane] = []
-        for run in comparison.runs:
-            if is_done(run):
-                _mend(run, job)
-                continue
-            lane = opened.enter_context(_open(run, data, job))
-            if lane is None:
-                return False
-            lanes.append(lane)
-        save_config(comparison)  # of this job, now that no other can be at work here
+        lanes = _open_all(comparison, data, job, opened)
+        if lanes is None:
+            return False
         for line in unequal_starts(comparison):
             logger.warning("%s", line)
         return not lanes or drive(lanes, job, comparison.config.run.grace_s)
+
+
+def _open_all(comparison: Comparison, data: Path, job: Job, opened: ExitStack) -> list[Lane] | None:
+    """Those that are not done, in their order; None where the job is to stop.
+
+    The ones that have begun first: where another job has one of them, nothing is made anew.
+    """
+    lanes: dict[str, Lane] = {}
+
+    def open_these(runs: Iterable[ComparedRun]) -> bool:
+        for run in runs:
+            lane = opened.enter_context(_open(run, data, job))
+            if lane is None:
+                return False
+            lanes[run.name] = lane
+            for other in lanes.values():
+                other.monitor.write()  # a sign of life
+        return True
+
+    begun: list[ComparedRun] = []
+    new: list[ComparedRun] = []
+    for run in comparison.runs:
+        if is_done(run):
+            _mend(run, job)
+        else:
+            (begun if RunDirectory(run.path).exists() else new).append(run)
+    if not open_these(begun):
+        return None
+    save_config(comparison)  # of this job, now that no other can be at work here
+    if not open_these(new):
+        return None
+    return [lanes[run.name] for run in comparison.runs if run.name in lanes]
 
 
 def is_done(run: ComparedRun) -> bool:
@@ -70,7 +96,10 @@ def is_done(run: ComparedRun) -> bool:
 
 
 def _mend(run: ComparedRun, job: Job) -> None:
-    """Puts back what the journals of a search that is done have lost: tables are made of them."""
+    """Puts back what the journals of a search that is done have lost: tables are made of them.
+
+    One that was made shorter is done by that.
+    """
     directory = RunDirectory(run.path)
     dead = watch_owner(directory, job.stopping)
     if job.stopping():
@@ -78,13 +107,14 @@ def _mend(run: ComparedRun, job: Job) -> None:
     owner = claim(directory, run.config.run.heartbeat_s, dead=dead)
     try:
         with logging_to(directory.log, run.name), acting(run.name):
+            renew_config(run.config, directory)
             mend_directory(directory)
     finally:
         release(directory, owner)
 
 
 def _open(run: ComparedRun, data: Path, job: Job) -> AbstractContextManager[Lane | None]:
-    place = Place(path=run.path, name=run.name, turn=run.experiment)
+    place = Place(path=run.path, name=run.name, turn=run.experiment, is_checked=True)
     return open_lane(with_data(run.config, data), place, job)
 
 

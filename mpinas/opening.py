@@ -144,8 +144,14 @@ def check_directory(config: RunConfig, path: Path, *, fresh: bool) -> None:
         )
 
 
-def open_directory(config: RunConfig, path: Path, *, fresh: bool) -> RunDirectory:
+def open_directory(
+    config: RunConfig, path: Path, *, fresh: bool, is_checked: bool = False
+) -> RunDirectory:
     """The directory of a run that :func:`check_directory` found no fault in.
+
+    Args:
+        is_checked: the caller has read the data, said what is to be said of them, and found no
+            fault; for searches that share them.
 
     Raises:
         RunDirectoryFault: it cannot be made, or its data are not those of the run any more.
@@ -154,7 +160,9 @@ def open_directory(config: RunConfig, path: Path, *, fresh: bool) -> RunDirector
     directory = RunDirectory(path)
     if not directory.exists() or fresh:
         aside = aside_of(path) if directory.exists() else None
-        made = create_run_directory(path, lambda new: fill_directory(config, new), aside=aside)
+        made = create_run_directory(
+            path, lambda new: fill_directory(config, new, is_checked=is_checked), aside=aside
+        )
         if aside is not None:
             logger.warning("the old run is kept as %s", aside)
         return made
@@ -165,18 +173,21 @@ def open_directory(config: RunConfig, path: Path, *, fresh: bool) -> RunDirector
             prepare(config.problem, prepared_file)
             refuse_other_data(directory, open_prepared(prepared_file))
             prepared_file.replace(directory.problem)
-    check_data(config, directory)
+    check_data(config, directory, verify=not is_checked)
     return directory
 
 
-def check_data(config: RunConfig, directory: RunDirectory) -> None:
-    """Reads the prepared data of a run once, and refuses what it cannot go on with.
+def check_data(config: RunConfig, directory: RunDirectory, *, verify: bool = True) -> None:
+    """Refuses prepared data that a run cannot go on with.
+
+    Args:
+        verify: read them all.
 
     Raises:
         RunDirectoryFault: the run began with other data.
         DataFault: the data are damaged, or not those that the configuration means.
     """
-    prepared = open_prepared(data_file(config, directory), verify=True)
+    prepared = open_prepared(data_file(config, directory), verify=verify)
     refuse_other_data(directory, prepared)
     check_problem(config.problem, prepared, config.trial.batch_size)
 
@@ -249,18 +260,27 @@ def aside_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.{stamp}")
 
 
-def fill_directory(config: RunConfig, directory: RunDirectory) -> None:
+def fill_directory(config: RunConfig, directory: RunDirectory, *, is_checked: bool = False) -> None:
     """Prepares (where need be) and checks the data of a new run, and writes its configuration.
+
+    Args:
+        is_checked: as for :func:`open_directory`.
 
     Raises:
         DataFault: the data cannot be used.
     """
     if shared_file(config) is None:
         prepare(config.problem, directory.problem)
-    check_data(config, directory)
-    for remark in open_prepared(data_file(config, directory)).remarks:
-        logger.info("data: %s", remark)
+    check_data(config, directory, verify=not is_checked)
+    if not is_checked:
+        tell_of_data(data_file(config, directory))
     write_whole(directory.config, dump_config(config))
+
+
+def tell_of_data(file: Path) -> None:
+    """Logs what there is to know of prepared data."""
+    for remark in open_prepared(file).remarks:
+        logger.info("data: %s", remark)
 
 
 def renew_config(config: RunConfig, directory: RunDirectory) -> None:

@@ -47,6 +47,7 @@ class Place:
         start_from: checkpoint ``start.h5`` of another run, whose populations are taken.
         name: of the run among those that share the farm; empty for one that is alone.
         turn: runs of a lower one are served first.
+        is_checked: this job has read its data already and found no fault in them.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class Place:
     start_from: Path | None = None
     name: str = ""
     turn: int = 0
+    is_checked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +110,9 @@ def open_lane(config: RunConfig, place: Place, job: Job) -> Iterator[Lane | None
         begun = None if place.fresh else RunDirectory(place.path)
         start_state = load_start(config, place.start_from, begun)
     with job.stopping.at_once(job.clock.left_s()):
-        directory = open_directory(config, place.path, fresh=place.fresh)
+        directory = open_directory(
+            config, place.path, fresh=place.fresh, is_checked=place.is_checked
+        )
     owner = claim(directory, config.run.heartbeat_s, dead=dead)
     try:
         with logging_to(directory.log, place.name):

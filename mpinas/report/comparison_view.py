@@ -126,8 +126,7 @@ def load_comparison(path: Path) -> ComparisonView:
     """Reads the directory of a comparison.
 
     Raises:
-        RunDirectoryFault: it is none.
-        ConfigurationFaults: what it is of cannot be read.
+        RunDirectoryFault: it is none, or cannot be read.
     """
     return ComparisonReader(path).read()
 

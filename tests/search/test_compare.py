@@ -14,11 +14,14 @@ import yaml
 from invoking import compare, invoke
 from searching import ARMS, COMPARED, FAKE_SEARCH, config_file, found, new_run, with_key
 
+from mpinas import comparison_opening, opening
 from mpinas.checkpoint import load_checkpoint
 from mpinas.comparison import Comparison, comparison_of
 from mpinas.errors import ConfigurationFaults
 from mpinas.opening import RunOptions, read_config
 from mpinas.ownership import claim, release
+from mpinas.problems import open_prepared
+from mpinas.problems.prepared import PreparedProblem
 from mpinas.run_directory import RunDirectory
 
 
@@ -151,6 +154,75 @@ def test_one_of_its_searches_that_another_job_works_on_refuses_it(place: Path) -
     finally:
         release(directory, owner)
     assert compare("--experiments", "1").exit_code == 0
+
+
+def test_where_another_job_has_a_search_nothing_is_made_anew(place: Path) -> None:
+    """Else the arm that was refused would stand there, and could not be another one later."""
+    assert compare("--experiments", "1").exit_code == 0
+    directory = RunDirectory(place / "here" / "e0" / "longer")
+    directory.checkpoint(1).unlink()
+    third = {"plain": {}, "third": {"trial.epochs": 3}, "longer": {"trial.epochs": 4}}
+    config_file(place, with_key(COMPARED, "comparison", arms=third, experiments=1))
+    owner = claim(directory, heartbeat_s=60.0, dead=None)
+    try:
+        assert compare().exit_code == 2
+    finally:
+        release(directory, owner)
+    assert not (place / "here" / "e0" / "third").exists()
+    assert invoke("show", "here", "--json").stdout.count("third") == 0
+    other = {**third, "third": {"trial.epochs": 5}}
+    config_file(place, with_key(COMPARED, "comparison", arms=other, experiments=1))
+    assert compare().exit_code == 0
+
+
+def test_an_arm_that_cannot_use_the_data_is_refused_before_it_is_made(place: Path) -> None:
+    assert compare("--experiments", "1").exit_code == 0
+    arms = {**ARMS, "third": {}, "fourth": {"trial.batch_size": 100_000}}
+    config_file(place, with_key(COMPARED, "comparison", arms=arms, experiments=1))
+    assert compare().exit_code == 2
+    assert not (place / "here" / "e0" / "third").exists()
+
+
+def test_the_data_are_read_once_for_all_searches(
+    place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    verified = []
+
+    def counted(file: Path, *, verify: bool = False) -> PreparedProblem:
+        if verify:
+            verified.append(file)
+        return open_prepared(file, verify=verify)
+
+    for module in (opening, comparison_opening):
+        monkeypatch.setattr(module, "open_prepared", counted)
+    for experiments in ("1", "2"):
+        verified.clear()
+        assert compare("--experiments", experiments).exit_code == 0
+        assert len(verified) == 1
+    assert caplog.text.count("test images are also training images") == 1
+
+
+def test_a_comparison_made_shorter_is_done_with_all_its_searches(place: Path) -> None:
+    assert compare("--experiments", "1", "--set", "tuner.generations=2").exit_code == 0
+    directory = RunDirectory(place / "here" / "e0" / "longer")
+    directory.checkpoint(1).unlink()
+    assert compare("--experiments", "1", "--set", "tuner.generations=1").exit_code == 2
+    RunDirectory(place / "here" / "e0" / "plain").checkpoint(1).unlink()
+    assert compare("--experiments", "1", "--set", "tuner.generations=1").exit_code == 0
+    told = json.loads(invoke("show", "here", "--json").stdout)
+    assert [one["state"] for one in told["searches"]] == ["done"] * 2
+    for arm in ("plain", "longer"):
+        alone = json.loads(invoke("show", f"here/e0/{arm}", "--json").stdout)
+        assert (alone["status"], alone["generations"]) == ("done", 1)
+
+
+def test_a_damaged_configuration_has_a_cure(place: Path) -> None:
+    assert compare("--experiments", "1").exit_code == 0
+    (place / "here" / "comparison.yaml").write_text("comparison: {arms:\n")
+    for refused in (compare("--experiments", "1"), invoke("show", "here")):
+        assert refused.exit_code == 2
+        (line,) = refused.stderr.splitlines()
+        assert "Copy the configuration that it began with to here/comparison.yaml" in line
 
 
 @pytest.mark.parametrize(

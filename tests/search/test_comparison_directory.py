@@ -16,7 +16,7 @@ from comparing import drive_run, new_comparison
 from invoking import compare, invoke
 from searching import ARMS, COMPARED, config_file, found, with_key
 
-from mpinas import experiment
+from mpinas import comparison_opening
 from mpinas.ownership import claim, release
 from mpinas.problems import open_prepared
 from mpinas.run_directory import RunDirectory
@@ -105,7 +105,7 @@ def test_it_appears_whole(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file.write_bytes(b"half")
         raise RuntimeError("killed")
 
-    monkeypatch.setattr(experiment, "prepare", fail)
+    monkeypatch.setattr(comparison_opening, "prepare", fail)
     assert isinstance(compare().exception, RuntimeError)
     assert not (place / "here").exists()
     assert not list(place.glob(".here*"))
@@ -129,7 +129,7 @@ def test_fresh_moves_nothing_where_the_new_one_cannot_be_made(
     def fail(config: object, file: Path) -> None:
         raise RuntimeError("bad data")
 
-    monkeypatch.setattr(experiment, "prepare", fail)
+    monkeypatch.setattr(comparison_opening, "prepare", fail)
     assert isinstance(compare("--fresh").exception, RuntimeError)
     assert invoke("show", "here", "--json").stdout == before
     assert not list(place.glob("here.*"))
