@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mpinas import __version__
 from mpinas.assembly.narrow import narrow
 from mpinas.assembly.shapes import network_costs
@@ -21,6 +23,8 @@ from mpinas.config_file import differing_keys, load_plain
 from mpinas.errors import DataFault, RunDirectoryFault, UserMustChange, fault, unknown_name
 from mpinas.opening import KNOWLEDGE, check_data, data_file, problem_spec
 from mpinas.problems import open_prepared
+from mpinas.problems.prepared import PreparedProblem
+from mpinas.problems.splits import split
 from mpinas.proposals import Proposal, Proposals
 from mpinas.records import (
     NetworkSpec,
@@ -41,6 +45,7 @@ from mpinas.winners import winners
 
 ALL_IMAGES = ("problem.train_images=null", "problem.train_fraction=null")
 """A search may learn from few images; a winner learns from all but those that validate."""
+OF_SHRINK = ("trial.shrink", "tuner.postprocess")
 NO_SHRINK = ("trial.shrink.enabled=false", "tuner.postprocess=none")
 """What is trained is narrow already."""
 MAY_DIFFER = ("trial.", "problem.augment.", "problem.validation", "problem.train_", "tuner.post")
@@ -171,7 +176,10 @@ def plan_export(wish: ExportWish) -> Plan:
     file = data_file(config, directory)
     _refuse_lost_data(file)
     check_data(config, directory)
-    problem = problem_spec(config, open_prepared(file), file)
+    prepared = open_prepared(file)
+    problem = problem_spec(config, prepared, file)
+    if wish.inherit:
+        _refuse_known_images(problem, problem_spec(proposals.config, prepared, file), prepared)
     found = _Findings(proposals.config, results)
     specs = [_spec(wish, config, problem, result, proposals.of(result), found) for result in chosen]
     return Plan(config=config, folder=wish.folder, specs=specs)
@@ -186,13 +194,48 @@ def _refuse_lost_data(file: Path) -> None:
         )
 
 
+def _refuse_known_images(
+    final: ProblemSpec, searched: ProblemSpec, prepared: PreparedProblem
+) -> None:
+    """Raises UserMustChange where inherited weights have learned from images that would validate.
+
+    The parts are drawn alike, but a larger validation part reaches into what was learned from.
+    """
+    learned, validating = (
+        split(
+            prepared.y_train,
+            training_images=one.training_images,
+            validation_images=one.validation_images,
+            seed=one.split_seed,
+        )[place]
+        for one, place in ((searched, 0), (final, 1))
+    )
+    known = len(np.intersect1d(learned, validating))
+    if known:
+        raise UserMustChange(
+            fault(
+                "--inherit",
+                "the saved weights have learned from images that would validate now",
+                f"{known} of {len(validating)} validation images",
+                cure=f"Leave it out, or keep the parts of the search: "
+                f"--set problem.train_images={searched.training_images}, and its "
+                "problem.validation",
+            )
+        )
+
+
 def _config(wish: ExportWish, directory: RunDirectory, searched: RunConfig) -> RunConfig:
     """The run's own, with what a final training has otherwise.
 
     Raises:
         ConfigurationFaults: an override cannot be.
-        UserMustChange: it would be another search.
+        UserMustChange: it would be another search, or another network.
     """
+    shrinking = [one for one in wish.overrides if one.strip().startswith(OF_SHRINK)]
+    if shrinking:
+        rule = "a final training shrinks nothing: the network is trained as the search left it"
+        cure = "Leave it out; --unshrunk trains what was before the shrink"
+        raise UserMustChange(fault("--set", rule, ", ".join(shrinking), cure=cure))
     overrides = (*ALL_IMAGES, *NO_SHRINK, f"trial.epochs={wish.epochs}", *wish.overrides)
     plain = searched.model_dump(mode="json")
     config = load_plain(plain, overrides, KNOWLEDGE, str(directory.config))

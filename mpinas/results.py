@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from mpinas.journal import read_results
-from mpinas.records import TrialResult, trial_number
+from mpinas.records import TrialResult, trial_id, trial_number
 from mpinas.run_directory import RunDirectory
 
 
@@ -21,6 +21,14 @@ def better(one: TrialResult, other: TrialResult | None) -> bool:
 def ending(result: TrialResult) -> str:
     """How a trial ended, in a word: its class of failure, or else its status."""
     return result.failure.value if result.failure else result.status.value
+
+
+def named_trial(name: str) -> str:
+    """The id that a person means: ``g3-t17`` is ``g003-t017``; what is no id stays as it is."""
+    try:
+        return trial_id(*trial_number(name))
+    except ValueError:
+        return name
 
 
 def best_of(results: Iterable[TrialResult]) -> TrialResult | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from mpinas.errors import RunDirectoryFault, UserMustChange, fault, unknown_name
 from mpinas.records import TrialResult, last_line, trial_number
-from mpinas.results import ending
+from mpinas.results import ending, named_trial
 
 logger = logging.getLogger(__name__)
 
@@ -22,13 +22,14 @@ def winners(
 
     Args:
         top: how many, where none is named.
-        trials: by id.
+        trials: by id, ``g3-t17`` as well as ``g003-t017``.
         where: the run, for messages.
 
     Raises:
         RunDirectoryFault: there is none.
         UserMustChange: one that was named is not complete.
     """
+    trials = [named_trial(name) for name in trials]
     complete = {one.trial_id: one for one in results if one.fitness is not None}
     if not complete:
         raise RunDirectoryFault(

@@ -25,10 +25,10 @@ from mpinas.records import (
     ShrinkOutcome,
     TrialResult,
     to_plain,
-    trial_id,
     trial_number,
 )
 from mpinas.report.run_view import RunView, load_run
+from mpinas.results import named_trial
 from mpinas.run_directory import RunDirectory, RunningTrial
 from mpinas.space.layers import LAYERS
 
@@ -80,8 +80,7 @@ def load_trial(path: Path, name: str, knowledge: Knowledge) -> TrialView:
         RunDirectoryFault: there is no such run, or no such trial in it so far.
     """
     view = load_run(path, knowledge)
-    with suppress(ValueError):
-        name = trial_id(*trial_number(name))
+    name = named_trial(name)
     result = next((one for one in view.results if one.trial_id == name), None)
     running = next((one for one in view.running if one.trial_id == name), None)
     proposals, remark = _proposals(path)

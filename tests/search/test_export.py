@@ -32,6 +32,7 @@ from mpinas.records import (
     TrialSpec,
     TrialStatus,
     to_json,
+    trial_number,
 )
 from mpinas.results import results_of
 from mpinas.run_directory import RunDirectory
@@ -84,6 +85,8 @@ def test_a_trial_by_name(run: RunDirectory) -> None:
     assert [spec.trial_id for spec in plan_export(wish(run, trials=(worst, worst))).specs] == [
         worst
     ]
+    short = "g{}-t{}".format(*trial_number(worst))
+    assert [spec.trial_id for spec in plan_export(wish(run, trials=(short,))).specs] == [worst]
     with pytest.raises(UserMustChange, match="unknown complete trial 'g999-t000'"):
         plan_export(wish(run, trials=("g999-t000",)))
 
@@ -128,6 +131,35 @@ def test_weights_of_the_search_where_it_has_saved_them(tmp_path: Path) -> None:
     (spec,) = plan_export(wish(directory, inherit=True)).specs
     assert wish_of(spec).weights == str(directory.weights / f"{best}.weights.h5")
     assert wish_of(spec).identity != wish_of(plan_export(wish(directory)).specs[0]).identity
+
+
+@pytest.mark.parametrize(
+    ("searched", "overrides"),
+    [("1190", ()), ("600", ("problem.validation=0.7",))],
+)
+def test_inherited_weights_are_not_validated_by_what_they_learned_from(
+    tmp_path: Path, searched: str, overrides: tuple[str, ...]
+) -> None:
+    """Which would choose the epoch, and stand on the card."""
+    keys = (f"problem.train_images={searched}", "problem.validation=0.2", "tuner.generations=1")
+    directory = new_run(tmp_path, "run", *keys)
+    drive(search_in(directory), stop_after=3)
+    directory.weights.mkdir(exist_ok=True)
+    for trial in ranked(directory):
+        (directory.weights / f"{trial.trial_id}.weights.h5").write_bytes(b"")
+    with pytest.raises(UserMustChange, match="have learned from images that would validate"):
+        plan_export(wish(directory, inherit=True, overrides=overrides))
+    assert plan_export(wish(directory, overrides=overrides)).specs
+    own = (f"problem.train_images={searched}",)
+    assert plan_export(wish(directory, inherit=True, overrides=own)).specs
+
+
+@pytest.mark.parametrize(
+    "override", ["trial.shrink.enabled=true", "trial.shrink.epochs=2", "tuner.postprocess=shrink"]
+)
+def test_a_final_training_shrinks_nothing(run: RunDirectory, override: str) -> None:
+    with pytest.raises(UserMustChange, match="shrinks nothing"):
+        plan_export(wish(run, overrides=(override,)))
 
 
 def test_what_decides_the_weights_is_the_identity(run: RunDirectory) -> None:
