@@ -14,7 +14,7 @@ ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 ARM_KEY = re.compile(r"\w+(\.\w+)*")
 EQUAL_IN_ALL_ARMS = ("name", "seed", "problem", "run", "comparison")
 """Sections and keys that no arm may change: a pair has the same data, split and seed."""
-
+SECTIONS = ("trial", "trial.shrink", "tuner.modules", "tuner.blueprints")
 
 DataOfPaper = Literal["mnist", "cifar10", "cifar100", "tiny_imagenet"]
 
@@ -67,6 +67,6 @@ def _key_fault(key: str) -> str:
     section = key.split(".")[0]
     if section in EQUAL_IN_ALL_ARMS:
         return f"arms differ in the search only, not in {section}"
-    if key == "trial":  # written as a section it would be read as if it set only what it names
+    if key in SECTIONS:  # one would be read as if it set only what it names
         return "a whole section sets its other keys to their defaults: name keys, as trial.epochs"
     return ""

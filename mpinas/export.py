@@ -13,18 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mpinas import __version__
 from mpinas.assembly.narrow import narrow
 from mpinas.assembly.shapes import network_costs
 from mpinas.config import RunConfig
 from mpinas.config_file import differing_keys, load_plain
-from mpinas.errors import DataFault, RunDirectoryFault, UserMustChange, fault, unknown_name
-from mpinas.opening import KNOWLEDGE, check_data, data_file, problem_spec
-from mpinas.problems import open_prepared
-from mpinas.problems.prepared import PreparedProblem
-from mpinas.problems.splits import split
+from mpinas.errors import RunDirectoryFault, UserMustChange, fault, unknown_name
+from mpinas.export_data import final_problem
+from mpinas.opening import KNOWLEDGE
 from mpinas.proposals import Proposal, Proposals
 from mpinas.records import (
     NetworkSpec,
@@ -173,55 +169,10 @@ def plan_export(wish: ExportWish) -> Plan:
     results = list(results_of(directory))
     chosen = winners(results, top=wish.top, trials=wish.trials, where=str(wish.run))
     config = _config(wish, directory, proposals.config)
-    file = data_file(config, directory)
-    _refuse_lost_data(file)
-    check_data(config, directory)
-    prepared = open_prepared(file)
-    problem = problem_spec(config, prepared, file)
-    if wish.inherit:
-        _refuse_known_images(problem, problem_spec(proposals.config, prepared, file), prepared)
+    problem = final_problem(config, proposals.config, directory, inherit=wish.inherit)
     found = _Findings(proposals.config, results)
     specs = [_spec(wish, config, problem, result, proposals.of(result), found) for result in chosen]
     return Plan(config=config, folder=wish.folder, specs=specs)
-
-
-def _refuse_lost_data(file: Path) -> None:
-    """Raises DataFault where the prepared data of the run were moved or removed."""
-    if not file.is_file():
-        cure = "Give them with --set problem.path=FILE, as 'python -m mpinas prepare' writes it"
-        raise DataFault(
-            fault(str(file), "no such prepared file: the run's data are gone", cure=cure)
-        )
-
-
-def _refuse_known_images(
-    final: ProblemSpec, searched: ProblemSpec, prepared: PreparedProblem
-) -> None:
-    """Raises UserMustChange where inherited weights have learned from images that would validate.
-
-    The parts are drawn alike, but a larger validation part reaches into what was learned from.
-    """
-    learned, validating = (
-        split(
-            prepared.y_train,
-            training_images=one.training_images,
-            validation_images=one.validation_images,
-            seed=one.split_seed,
-        )[place]
-        for one, place in ((searched, 0), (final, 1))
-    )
-    known = len(np.intersect1d(learned, validating))
-    if known:
-        raise UserMustChange(
-            fault(
-                "--inherit",
-                "the saved weights have learned from images that would validate now",
-                f"{known} of {len(validating)} validation images",
-                cure=f"Leave it out, or keep the parts of the search: "
-                f"--set problem.train_images={searched.training_images}, and its "
-                "problem.validation",
-            )
-        )
 
 
 def _config(wish: ExportWish, directory: RunDirectory, searched: RunConfig) -> RunConfig:

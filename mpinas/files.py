@@ -59,3 +59,8 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def no_file(path: Path) -> str:
+    """Why this is no file that could be opened, for a message."""
+    return "it is a folder, not a file" if path.is_dir() else "there is no such file"

@@ -240,7 +240,8 @@ def refuse_other_data(directory: RunDirectory, prepared: PreparedProblem) -> Non
                 str(directory.path),
                 "began with other data",
                 f"data={prepared.source}",
-                cure="Give the data it began with, another --out, or --fresh to begin anew",
+                cure="Give the data it began with, or begin a run with these: another --out, or "
+                "--fresh",
             )
         )
 

@@ -22,6 +22,8 @@ from mpinas.records import from_json, to_json
 from mpinas.signals import held
 from mpinas.trial.processes import is_alive
 
+MOST_NAMED = 8
+"""Runs that a message names."""
 COMPARISON_CONFIG = "comparison.yaml"
 """In the directory of a comparison, whose searches are run directories in it."""
 
@@ -123,10 +125,13 @@ def existing_run(path: Path) -> RunDirectory:
                 cure="Give one of its runs",
             )
         )
+    below = (*searches_in(path), *map(RunDirectory, sorted(path.glob("*"))))
+    runs = [str(one.path) for one in below if one.exists()][:MOST_NAMED]
     raise RunDirectoryFault(
         fault(
             str(path),
             "not a run directory",
+            allowed=f"There are {', '.join(runs)} in it" if runs else "",
             cure="Give the directory that 'python -m mpinas run' named, e.g. runs/quickstart",
         )
     )
@@ -197,9 +202,10 @@ def create_directory(
 def refuse_if_taken(path: Path, of: str) -> None:
     """Raises RunDirectoryFault where something else stands than a new directory could take in."""
     if _is_taken(path.resolve()):
-        raise RunDirectoryFault(
-            fault(str(path), f"exists and is not a {of}", cure="Give another directory with --out")
-        )
+        kinds = {"comparison": COMPARISON_CONFIG, "run": RunDirectory(path).config.name}
+        there = [kind for kind, file in kinds.items() if kind != of and (path / file).exists()]
+        rule = f"exists and is not a {of}" + (f" but a {there[0]}" if there else "")
+        raise RunDirectoryFault(fault(str(path), rule, cure="Give another directory with --out"))
 
 
 def _is_taken(path: Path) -> bool:

@@ -120,7 +120,8 @@ def open_lane(config: RunConfig, place: Place, job: Job) -> Iterator[Lane | None
                 renew_config(config, directory)
                 mend_directory(directory)
                 search = Search(search_setting(config, directory), directory, start_state)
-                logger.info("going on from %s", _newest(directory, search.generation))
+                word = "going on" if directory.journals() else "beginning"
+                logger.info("%s from %s", word, _newest(directory, search.generation))
             monitor = Monitor(
                 directory, owner, workers=job.executor.workers(), generation=search.generation
             )

@@ -52,6 +52,6 @@ def _nothing_tells(path: Path) -> str:
     return fault(
         str(path),
         "holds a run whose configuration is lost, and no checkpoint tells it",
-        cure=f"Copy the configuration that it began with to {path}/config.yaml, give another "
-        "--out, or --fresh to begin anew",
+        cure=f"Copy the configuration that it began with to {path}/config.yaml, or begin a run "
+        "anew: another --out, or --fresh",
     )

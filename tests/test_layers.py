@@ -49,6 +49,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("comparison_opening", "session"),
     ("dry_run", "model_card", "proposals", "winners"),
     ("dry_comparison", "experiment"),
+    ("export_data",),
     ("export", "doctor", "jobs"),
     ("export_session",),
     ("report",),

@@ -23,7 +23,9 @@ from mpinas.doctor.findings import is_wrong
 from mpinas.doctor.world_checks import Launch
 from mpinas.errors import LaunchFault
 from mpinas.opening import RunOptions, read_config, run_path
+from mpinas.problems import missing_data
 from mpinas.report.doctor_view import finding_lines, rank_table, to_json_view
+from mpinas.run_directory import RunDirectory
 
 TABLE_WIDTH = 100
 """Of a log, which has no terminal to ask."""
@@ -95,11 +97,13 @@ def _wish(
         )
     options = RunOptions(config=config, out=out, overrides=overrides)
     read = read_config(options)
+    is_begun = RunDirectory(run_path(read, options)).problem.exists()  # it has data of its own
     return Wish(
         settings=worker_settings(read.trial, read.run),
         out=run_path(read, options),
         workers=workers or read.run.workers,
         limit_s=limit_s,
+        missing_data=() if is_begun else tuple(missing_data(read.problem)),
     )
 
 

@@ -19,7 +19,11 @@ from mpinas.opening import KNOWLEDGE
 @click.command("prepare")
 @click.argument("name", metavar="PROBLEM")
 @click.option("--from", "path", metavar="PATH", help="The data: a file, a folder, an archive.")
-@click.option("--out", type=click.Path(path_type=Path), help="The prepared file [data/PROBLEM.h5].")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The prepared file [data/PROBLEM.h5; of one's own data, named for them].",
+)
 @click.option("--classes", type=int, metavar="N", help="Only the first N classes.")
 @click.option("--image-size", metavar="HEIGHTxWIDTH", help="Scale and crop image files to this.")
 @click.option("--channels", type=int, metavar="N", help="Of image files: 1 grey, 3 RGB.")

@@ -31,9 +31,8 @@ TRIAL_AS_A_TOOL = ("trial.shrink.enabled=false", "tuner.postprocess=none")
 @click.option(
     "--pixels",
     type=click.Choice(["standardised", "unit", "raw"]),
-    default="standardised",
-    show_default=True,
-    help="What the model reads: mean 0 and deviation 1 per channel, 0..1, or 0..255.",
+    help="What the model reads: mean 0 and deviation 1 per channel, 0..1, or 0..255 [raw if its "
+    "first layer scales grey levels, else standardised].",
 )
 def shrink_model(problem: Path, overrides: tuple[str, ...], **options: Any) -> None:
     """Shrink a Keras model to a FLOP target by one regularised run, and train it.

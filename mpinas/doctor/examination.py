@@ -23,7 +23,8 @@ from mpinas.doctor.children import Told, ask
 from mpinas.doctor.clock_checks import walltime_finding
 from mpinas.doctor.device_checks import gpu_findings, places_of
 from mpinas.doctor.facts import Facts, gather
-from mpinas.doctor.findings import Finding, fine
+from mpinas.doctor.findings import Finding, Level, fine
+from mpinas.doctor.findings import told as findings_of
 from mpinas.doctor.world_checks import (
     Launch,
     launch_findings,
@@ -51,6 +52,7 @@ class Wish:
 
     Attributes:
         out: the run directory.
+        missing_data: a line where there are no data for the run.
         limit_s: for each child, and for ranks to answer.
     """
 
@@ -58,6 +60,7 @@ class Wish:
     out: Path
     workers: int
     limit_s: float
+    missing_data: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +129,7 @@ def examine_alone(launch: Launch, wish: Wish) -> Report:
         findings.append(_needs_no_tensorflow())
     storage = _look_at_storage(environment, wish)
     findings += storage_checks.storage_findings(str(wish.out), storage)
+    findings += findings_of("data", Level.WRONG, wish.missing_data)
     _clean_up(storage)
     findings += _clock_findings(environment, facts)
     return Report(findings=tuple(findings), facts=facts, places=places, launch=launch)
@@ -144,6 +148,7 @@ def examine_job(world: World, launch: Launch, wish: Wish) -> Report:
     findings += [*found, *gpu_findings(workers, places, wish.settings)]
     storage = _look_at_storage(environment, wish)
     findings += storage_checks.storage_findings(str(wish.out), storage)
+    findings += findings_of("data", Level.WRONG, wish.missing_data)
     answers = _order_all(post, workers, places, wish, _folder_of(storage))
     _clean_up(storage)
     findings += _answer_findings(workers, places, answers, wish)

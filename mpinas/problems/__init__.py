@@ -85,7 +85,7 @@ def check_problem_section(problem: ProblemConfig) -> Iterator[str]:
     if entry is None:
         yield unknown_name("problem.name", problem.name, PROBLEMS, "problem")
     elif entry.needs_path and problem.path is None:
-        cure = "Set problem.path to the data or to a prepared file"
+        cure = "Set problem.path (of 'prepare', --from) to the data or to a prepared file"
         yield fault("problem.path", f"problem {problem.name} needs data", "path=None", cure=cure)
 
 
@@ -113,6 +113,15 @@ def load(problem: ProblemConfig) -> ImageData:
     if faults:
         raise DataFault(*faults)
     return data
+
+
+def missing_data(problem: ProblemConfig) -> Iterator[str]:
+    """Yields a line where there is nothing that data could be read from; opens no file."""
+    yield from _path_faults(problem)
+    path = (problem.path or "").rpartition(":")[0] if problem.name == "python" else problem.path
+    if PROBLEMS[problem.name].needs_path and path and not pathlib.Path(path).exists():
+        cure = "Set problem.path to the data or to a prepared file"
+        yield fault("problem.path", "there is no such file or folder", f"path={path}", cure=cure)
 
 
 def _path_faults(problem: ProblemConfig) -> Iterator[str]:

@@ -43,7 +43,7 @@ def load(problem: ProblemConfig) -> ImageData:
     path = problem.path or ""
     file_name, colon, function = path.rpartition(":")
     if not colon or not file_name or not function.isidentifier():
-        cure = "Write for example path: my_data.py:load"
+        cure = "Write for example path: my_data.py:load (of 'prepare', --from my_data.py:load)"
         raise DataFault(fault("problem.path", "it names no function", f"path={path}", _FORM, cure))
     file = pathlib.Path(file_name).expanduser()
     if not os.path.isfile(file):

@@ -23,6 +23,7 @@ def adapted_lines(file: Path, adapted: Adapted) -> Iterator[str]:
     yield f"parameters  {before.parameters:,} -> {after.parameters:,}"
     if adapted.multiplier is not None:
         yield f"widened     times {adapted.multiplier:.3f}, new weights"
+    yield f"reads       {adapted.pixels} pixels"
     yield "validation accuracy"
     steps = (
         ("as it came", adapted.accuracy_before),

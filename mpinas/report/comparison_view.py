@@ -10,7 +10,7 @@ line on, and its own processor time; whoever shared the workers meanwhile is not
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, nan
 from pathlib import Path
@@ -40,6 +40,7 @@ class Measured:
         accuracies: of those that are complete, in 0..1.
         trials_s: worker seconds of its trials, generation by generation.
         search_s: its own processor seconds, likewise.
+        search_told: generations of which those are known.
         flops: FLOPs of training for one training image: of forward passes, every epoch counted,
             the shrink's with the whole network.
     """
@@ -52,6 +53,7 @@ class Measured:
     accuracies: tuple[float, ...]
     trials_s: tuple[float, ...]
     search_s: tuple[float, ...]
+    search_told: tuple[int, ...]
     cpu_s: float
     flops: float
 
@@ -155,7 +157,7 @@ class ComparisonReader:
             runs=runs,
             experiments=done,
             arms=arms,
-            remarks=tuple(unequal_starts(comparison, self._start_digest)),
+            remarks=(*unequal_starts(comparison, self._start_digest), *_lost_times(finished)),
         )
 
     def _measured(self, run: ComparedRun) -> Measured:
@@ -179,6 +181,15 @@ class ComparisonReader:
     def _start_digest(self, run: ComparedRun) -> str | None:
         stamp = stamp_of(RunDirectory(run.path).start)
         return self._kept.of((run.name, "start"), stamp, lambda: start_digest(run))
+
+
+def _lost_times(runs: Sequence[Measured]) -> Iterator[str]:
+    lost = [one.run.name for one in runs if len(one.search_told) < len(one.search_s)]
+    if lost:
+        yield (
+            f"The status.json of {', '.join(lost)} does not tell the search's own processor time "
+            "of all generations: it is missing in the times."
+        )
 
 
 def is_running(view: ComparisonView) -> bool:
@@ -211,6 +222,7 @@ def _measure(
         accuracies=tuple(one.fitness for one in last if one.fitness is not None),
         trials_s=tuple(sum(one.times.on_worker_s for one in some) for some in by_generation),
         search_s=search_s,
+        search_told=tuple(one for one in range(generations) if one in spent),
         cpu_s=sum(one.times.cpu_s for one in results) + sum(search_s),
         flops=sum(training_flops(run.config, one).whole for one in results),
     )

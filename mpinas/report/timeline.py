@@ -25,7 +25,7 @@ WorkerName = tuple[str, int]
 Generation = tuple[int, int]
 """(index of the search, generation)."""
 
-_JOB_BEGAN = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z \w+ going on from ")
+_JOB_BEGAN = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z \w+ (going on|beginning) from ")
 
 
 class Cause(str, enum.Enum):

@@ -156,7 +156,7 @@ def _no_such_trial(path: Path, name: str, view: RunView, known: Sequence[str]) -
         "no such trial",
         f"TRIAL={name}",
         so_far + later,
-        f"Did you mean {' or '.join(nearest)}" if nearest else "",
+        f"Near it: {', '.join(nearest)}" if nearest else "",
     )
 
 

@@ -19,7 +19,7 @@ class Wish:
         flops: a share of the model's own below 1, or a count.
         epochs: of training after the cut; 0 for none.
         expand: whether it is cut to half of the target and widened uniformly to it.
-        pixels: what the model reads.
+        pixels: what the model reads; None to look at its first layers.
         seed: of batches and new weights, below 2**31.
     """
 
@@ -28,7 +28,7 @@ class Wish:
     flops: float
     epochs: int
     expand: bool
-    pixels: Pixels
+    pixels: Pixels | None
     seed: int
 
 
@@ -46,6 +46,7 @@ class Adapted:
     """What was done.
 
     Attributes:
+        pixels: what the model was given to read.
         target: FLOPs asked for.
         threshold: of the cut, as a multiple of each source's own; -1 where nothing was cut.
         multiplier: of all widths afterwards; None without ``expand``.
@@ -59,6 +60,7 @@ class Adapted:
 
     before: Size
     after: Size
+    pixels: Pixels
     target: int
     threshold: float
     multiplier: float | None

@@ -40,6 +40,8 @@ from mpinas.trial.shrinking import STATISTICS_BATCHES
 from mpinas.trial.training import OPTIMIZERS, UntilNotFinite, compile_model
 
 GREY_LEVELS = 255.0
+SMALLEST_SCALE_OF_UNIT = 0.1
+"""A first layer that multiplies by less has grey levels in front of it, not numbers up to 1."""
 
 
 def adapt(model: keras.Model, problem: ProblemSpec, settings: TrialConfig, wish: Wish) -> Adapted:
@@ -55,11 +57,13 @@ def adapt(model: keras.Model, problem: ProblemSpec, settings: TrialConfig, wish:
         OSError: the file cannot be written.
     """
     descriptions = describe_model(model)
+    scaling = scaling_layer(model)
+    pixels = wish.pixels or ("standardised" if scaling is None else "raw")
     graph = ChannelGraph(descriptions)
     before = _size(model, graph)
     target = target_flops(wish.flops, before.flops)
     keras.utils.set_random_seed(wish.seed)
-    workshop = _Workshop(model, problem, settings, wish)
+    workshop = _Workshop(model, problem, settings, pixels, wish.seed)
     accuracy_before = workshop.accuracy(workshop.compiled(model))
     try:
         sources = find_sources(graph, settings.shrink.source)
@@ -91,6 +95,7 @@ def adapt(model: keras.Model, problem: ProblemSpec, settings: TrialConfig, wish:
     return Adapted(
         before=before,
         after=_size(small, ChannelGraph(describe_model(small))),
+        pixels=pixels,
         target=target,
         threshold=cut.threshold,
         multiplier=multiplier,
@@ -98,7 +103,7 @@ def adapt(model: keras.Model, problem: ProblemSpec, settings: TrialConfig, wish:
         accuracy_regularised=accuracy_regularised,
         accuracy_after_cut=accuracy_after_cut,
         accuracy=accuracy,
-        unknown=unsupported(descriptions),
+        unknown=tuple(name for name in unsupported(descriptions) if name != scaling),
         warnings=warnings,
     )
 
@@ -120,16 +125,21 @@ class _Workshop:
     """
 
     def __init__(
-        self, model: keras.Model, problem: ProblemSpec, settings: TrialConfig, wish: Wish
+        self,
+        model: keras.Model,
+        problem: ProblemSpec,
+        settings: TrialConfig,
+        pixels: Pixels,
+        seed: int,
     ) -> None:
         self._on_gpu = bool(tf.config.list_physical_devices("GPU"))
         most_bytes = MOST_RESIDENT_BYTES if self._on_gpu else 0
         parts = open_parts(problem, settings.batch_size, most_resident_bytes=most_bytes)
-        self._parts = with_pixels(parts, wish.pixels)
+        self._parts = with_pixels(parts, pixels)
         prepared = open_prepared(Path(problem.path))
         self._from_logits = not check_fit(model, prepared.image_shape, prepared.classes)
         self._settings = settings
-        self._seed = wish.seed
+        self._seed = seed
         self.steps_per_epoch = len(parts.training)
         self.epochs_over = math.ceil(
             settings.shrink.steps(self.steps_per_epoch) / self.steps_per_epoch
@@ -221,6 +231,16 @@ class _Workshop:
             on_gpu=self._on_gpu,
             from_logits=self._from_logits,
         )
+
+
+def scaling_layer(model: keras.Model) -> str | None:
+    """The name of a first layer that scales grey levels, as in all models of ``export``."""
+    inner = (one for one in model.layers if not isinstance(one, keras.layers.InputLayer))
+    first = next(inner, None)
+    scales = isinstance(first, keras.layers.Normalization) or (
+        isinstance(first, keras.layers.Rescaling) and np.max(first.scale) < SMALLEST_SCALE_OF_UNIT
+    )
+    return str(first.name) if first is not None and scales else None
 
 
 def with_pixels(parts: Parts, pixels: Pixels) -> Parts:

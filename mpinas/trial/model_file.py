@@ -17,7 +17,7 @@ import numpy as np
 
 from mpinas.assembly.from_keras import describe_model
 from mpinas.errors import UserMustChange, fault
-from mpinas.files import fsync_directory
+from mpinas.files import fsync_directory, no_file
 
 SUFFIX = ".keras"
 MOST_QUOTED = 160
@@ -48,7 +48,7 @@ def load_model(file: Path) -> keras.Model:
     """
     allowed = f"A {SUFFIX} file of a functional or sequential model is allowed"
     if not file.is_file():
-        raise UserMustChange(fault(str(file), "there is no such file", "", allowed))
+        raise UserMustChange(fault(str(file), no_file(file), "", allowed))
     if file.suffix != SUFFIX or not zipfile.is_zipfile(file):
         cure = f"Save the model with model.save('NAME{SUFFIX}')"
         raise UserMustChange(fault(str(file), "it is no Keras model", "", allowed, cure))

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mpinas.errors import UserMustChange, fault
+from mpinas.files import no_file
 from mpinas.problems.images import Images
 
 SUFFIX = ".keras"
@@ -59,7 +60,7 @@ class Classifier:
 def _load(file: Path) -> keras.Model:
     allowed = f"A {SUFFIX} file is allowed, as 'python -m mpinas export' writes it"
     if not file.is_file():
-        raise UserMustChange(fault(str(file), "there is no such file", allowed=allowed))
+        raise UserMustChange(fault(str(file), no_file(file), allowed=allowed))
     if file.suffix != SUFFIX or not zipfile.is_zipfile(file):
         raise UserMustChange(fault(str(file), "it is no Keras model", allowed=allowed))
     try:

@@ -31,9 +31,10 @@ from mpinas.morphnet.shrink import rebuild_model, set_weights
 from mpinas.morphnet.sources import find_sources
 from mpinas.morphnet.target import meet_target
 from mpinas.opening import problem_of
+from mpinas.report.adapted_view import adapted_lines
 from mpinas.trial import adapting
 from mpinas.trial.adaptation import Adapted, Wish
-from mpinas.trial.adapting import adapt
+from mpinas.trial.adapting import adapt, scaling_layer
 from mpinas.trial.measuring import measure
 from mpinas.trial.model_file import check_fit, load_model, save_model
 
@@ -412,6 +413,26 @@ def test_the_command_prints_what_it_wrote(tmp_path, config):
     assert "Smallest that can be reached" in out_of_reach.stderr
     assert "Traceback" not in out_of_reach.stderr
     assert not (tmp_path / "tiny.keras").exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "pixels"),
+    [
+        (layers.Normalization(mean=[127.0], variance=[50.0**2], name="scale_pixels"), "raw"),
+        (layers.Rescaling(1 / 127.5, offset=-1), "raw"),
+        (layers.Rescaling(2.0, offset=-1), "standardised"),
+        (layers.ReLU(), "standardised"),
+    ],
+)
+def test_a_model_that_scales_grey_levels_itself_is_given_those(tmp_path, config, first, pixels):
+    given = keras.Input(SHAPE)
+    model = keras.Model(given, two_branches()(first(given)))
+    flat = keras.Sequential([keras.Input(SHAPE), first, *in_a_row().layers])
+    assert scaling_layer(model) == scaling_layer(flat) == (first.name if pixels == "raw" else None)
+    adapted = adapted_in(tmp_path, flat, config, pixels=None, epochs=0)
+    assert adapted.pixels == pixels
+    assert first.name not in adapted.unknown
+    assert f"reads       {pixels} pixels" in adapted_lines(tmp_path / "small.keras", adapted)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

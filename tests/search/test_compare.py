@@ -127,9 +127,10 @@ def test_other_searches_and_other_directories_are_refused(place: Path) -> None:
         refused = invoke("compare", "search.yaml", "--out", out)
         assert refused.exit_code == 2
         assert f"{out}: exists and is not a comparison" in refused.stderr
+        assert ("but a run." in refused.stderr) == (out == "run")
     refused = invoke("run", "search.yaml", "--out", "here")
     assert refused.exit_code == 2
-    assert "exists and is not a run" in refused.stderr
+    assert "here: exists and is not a run but a comparison." in refused.stderr
 
 
 def test_fresh_sets_the_old_one_aside(place: Path) -> None:
@@ -237,6 +238,8 @@ def test_a_damaged_configuration_has_a_cure(place: Path) -> None:
         ({"a": {}, "b": {"": 2}}, "the keys of an arm are names with dots"),
         ({"a": {}, "b": {"run.workers": 2}}, "arms differ in the search only, not in run"),
         ({"a": {}, "b": {"trial": {"epochs": 2}}}, "name keys, as trial.epochs"),
+        ({"a": {}, "b": {"trial.shrink": {"enabled": True}}}, "name keys, as trial.epochs"),
+        ({"a": {}, "b": {"tuner.modules": {"population": 12}}}, "name keys, as trial.epochs"),
         ({"a": {}, "b": None}, "comparison.arms.b"),
         ({"a": {}, "b" * 101: {}}, "the name of an arm is that of a folder"),
         ({"a": {}, "../b": {}}, "the name of an arm is that of a folder"),

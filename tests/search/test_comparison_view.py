@@ -428,3 +428,11 @@ def test_a_shrink_that_broke_kept_all(tmp_path: Path) -> None:
 def ended_alone(folder: Path) -> TrialResult:
     view = compared(folder, lambda run, spec: ended(spec, 0.5, 1.0))
     return view.runs[0].results[0]
+
+
+def test_a_lost_account_of_a_search_is_told_of(tmp_path: Path) -> None:
+    view = compared(tmp_path, lambda run, spec: ended(spec, 0.5, 1.0), search_s={"plain": 9.0})
+    assert not any("status.json" in line for line in remarks(view))
+    RunDirectory(tmp_path / "here" / "e0" / "plain").status.unlink()
+    lines = list(remarks(load_comparison(tmp_path / "here")))
+    assert any("status.json of e0/plain does not tell" in line for line in lines)

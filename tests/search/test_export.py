@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from comparing import whole_comparison
+from data_files import random_arrays, save_npz
 from searching import drive, fake_result, new_run, search_in
 
 from mpinas.assembly.shapes import network_costs, network_widths
@@ -35,7 +36,7 @@ from mpinas.records import (
     trial_number,
 )
 from mpinas.results import results_of
-from mpinas.run_directory import RunDirectory
+from mpinas.run_directory import RunDirectory, existing_run
 from mpinas.signals import StopRequest
 from mpinas.trial.exported import Exported, Measures, digest_of
 
@@ -220,6 +221,35 @@ def test_lost_or_other_data_are_refused(tmp_path: Path) -> None:
     directory.problem.unlink()
     with pytest.raises(UserMustChange, match="no such prepared file"):
         plan_export(wish(directory))
+
+
+@pytest.mark.parametrize("path", ["nonsense", "README.md"])
+def test_data_that_are_no_prepared_file_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """The run's own were taken without a word."""
+    monkeypatch.chdir(tmp_path)
+    Path("README.md").touch()
+    arrays = save_npz(random_arrays((8, 8, 1), classes=2, training=80), tmp_path)
+    key = f"problem={{name: arrays, path: {arrays}, validation: 0.2}}"
+    directory = new_run(tmp_path, "run", key, "trial.batch_size=8")
+    drive(search_in(directory), stop_after=3)
+    assert plan_export(wish(directory)).specs
+    with pytest.raises(UserMustChange, match="no such prepared file"):
+        plan_export(wish(directory, overrides=(f"problem.path={path}",)))
+
+
+def test_a_place_that_is_no_run_names_those_in_it(tmp_path: Path) -> None:
+    new_run(tmp_path, "one")
+    with pytest.raises(RunDirectoryFault, match=f"There are {tmp_path}/one in it"):
+        existing_run(tmp_path)
+    comparison = whole_comparison(tmp_path, experiments=1)
+    for place in (comparison.directory.path / "e0", comparison.directory.path):
+        with pytest.raises(RunDirectoryFault, match=r"e0/plain, .*e0/shrink"):
+            existing_run(place)
+    comparison.directory.config.unlink()
+    with pytest.raises(RunDirectoryFault, match=r"There are .*e0/plain, "):
+        existing_run(comparison.directory.path)
 
 
 def test_formats_are_known_names() -> None:

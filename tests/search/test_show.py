@@ -316,9 +316,9 @@ def test_names_may_be_short(directory: RunDirectory) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("g001-t006", "Did you mean g001-t005 or g001-t004"),
+        ("g001-t006", "Near it: g001-t005, g001-t004"),
         ("g002-t000", "later generations are not bred yet"),
-        ("g000_t003", "Did you mean g000-t003 or"),
+        ("g000_t003", "Near it: g000-t003,"),
         ("best", "It has 12, g000-t000 to g001-t005"),
     ],
 )

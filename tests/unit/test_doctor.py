@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from searching import FAKE_SEARCH, with_key
 
+from mpinas.cli.doctor import _wish
 from mpinas.dispatch import ending
 from mpinas.dispatch.devices import Binding, Share
 from mpinas.dispatch.placement import Place
@@ -33,6 +35,7 @@ from mpinas.doctor.world_checks import (
 )
 from mpinas.records import from_json, to_json
 from mpinas.report.doctor_view import finding_lines, number_ranges, to_json_view
+from mpinas.run_directory import RunDirectory
 from mpinas.trial.visible_devices import VISIBLE
 from mpinas.walltime import ScheduledEnd
 
@@ -603,3 +606,28 @@ def test_each_gpu_of_a_launcher_that_calls_them_all_alike_is_tried() -> None:
     assert len({_device_of(rank, own) for rank in range(1, 5)}) == 4
     given = replace(own, binding=Binding(device="gpu:0", environment={VISIBLE: "0"}))
     assert len({_device_of(rank, given) for rank in range(1, 5)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [
+        ({"name": "cifar10"}, "there are no data"),
+        ({"name": "images", "path": "nowhere"}, "there is no such file or folder"),
+        ({"name": "python", "path": "nowhere.py:load"}, "there is no such file or folder"),
+        ({"name": "images", "path": "."}, ""),
+        ({"name": "digits"}, ""),
+    ],
+)
+def test_data_that_the_run_would_miss_are_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: dict[str, str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "search.yaml").write_text(with_key(FAKE_SEARCH, "problem", **problem))
+
+    def missing() -> tuple[str, ...]:
+        return _wish(tmp_path / "search.yaml", (), None, None, 60.0).missing_data
+
+    assert [words in line for line in missing()] == [True] * bool(words)
+    (tmp_path / "runs" / "small").mkdir(parents=True)
+    RunDirectory(tmp_path / "runs" / "small").problem.touch()
+    assert missing() == (), "a run that has begun has its own"
