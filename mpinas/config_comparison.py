@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -47,17 +47,22 @@ class ComparisonConfig(Section):
     def _what_an_arm_may_be(
         cls, arms: Mapping[str, Mapping[str, Any]]
     ) -> Mapping[str, Mapping[str, Any]]:
-        for name, keys in arms.items():
-            if not ARM_NAME.fullmatch(name):
-                raise ValueError(
-                    "the name of an arm is that of a folder: at most 100 letters, digits, '_', "
-                    f"'.' and '-'. Received: {name[:120]!r}"
-                )
-            for key in keys:
-                rule = _key_fault(key)
-                if rule:
-                    raise ValueError(f"{rule}. Received: {name}: {key!r}")
+        faults = [line for name, keys in arms.items() for line in _arm_faults(name, keys)]
+        if faults:
+            raise ValueError(". ".join(faults))
         return arms
+
+
+def _arm_faults(name: str, keys: Iterable[str]) -> Iterator[str]:
+    if not ARM_NAME.fullmatch(name):
+        yield (
+            "the name of an arm is that of a folder: at most 100 letters, digits, '_', '.' and "
+            f"'-'. Received: {name[:120]!r}"
+        )
+    for key in keys:
+        rule = _key_fault(key)
+        if rule:
+            yield f"{rule}. Received: {name}: {key!r}"
 
 
 def _key_fault(key: str) -> str:

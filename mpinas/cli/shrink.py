@@ -15,6 +15,7 @@ from mpinas.cli.common import EXIT_DONE, end_orderly, exit_code
 from mpinas.errors import UserMustChange, fault
 from mpinas.opening import RunOptions, problem_of, read_config
 from mpinas.streams import trial_seed
+from mpinas.trial.forkserver import silence
 
 TRIAL_AS_A_TOOL = ("trial.shrink.enabled=false", "tuner.postprocess=none")
 """What a search counts among its epochs is beside them here, and must not be refused for them."""
@@ -55,12 +56,13 @@ def _shrink(run_options: RunOptions, options: dict[str, Any]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # It warns of every function that it traces anew, and several models are trained here.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    from mpinas.trial.adapting import adapt
-    from mpinas.trial.model_file import load_model
-    from mpinas.trial.training import start_tensorflow
+    with silence():  # TensorFlow writes of processors and drivers; what goes wrong is an exception
+        from mpinas.trial.adapting import adapt
+        from mpinas.trial.model_file import load_model
+        from mpinas.trial.training import start_tensorflow
 
-    start_tensorflow(config.trial.threads)
-    model = load_model(wish.model)
+        start_tensorflow(config.trial.threads)
+        model = load_model(wish.model)
     with problem_of(config) as problem:
         adapted = adapt(model, problem, config.trial, wish)
     for line in adapted_lines(wish.out, adapted):

@@ -244,6 +244,7 @@ def test_a_damaged_configuration_has_a_cure(place: Path) -> None:
         ({"a": {}, "b" * 101: {}}, "the name of an arm is that of a folder"),
         ({"a": {}, "../b": {}}, "the name of an arm is that of a folder"),
         ({"a": {}}, "comparison.arms"),
+        ({"a": {"seed": 2}, "b": {"run.workers": 2}}, "not in run. Received: b: 'run.workers'"),
     ],
 )
 def test_what_is_no_arm_is_told_before_anything_is_written(
