@@ -97,9 +97,13 @@ def begin_comparison(comparison: Comparison, *, fresh: bool) -> Path:
         if aside is not None:
             logger.warning("the old comparison is kept as %s", aside)
     else:
-        if shared_file(config) is None and _must_prepare(comparison):
+        if shared_file(config) is None and must_prepare(config, directory):
+            for search in directory.searches():
+                refuse_if_owned(search)
             _prepare_again(comparison)
-        _check_data(comparison, _data_of(comparison, directory))
+        data = _data_of(comparison, directory)
+        _refuse_other_data(comparison, data)
+        _check_data(comparison, data)
     return _data_of(comparison, directory)
 
 
@@ -135,8 +139,8 @@ def data_to_try(comparison: Comparison, folder: Path, *, fresh: bool) -> Path:
     directory, config = comparison.directory, comparison.config
     is_begun = directory.exists() and not fresh
     data = shared_file(config)
-    if data is None and is_begun and not _must_prepare(comparison):
-        return directory.problem
+    if data is None and is_begun and not must_prepare(config, directory):
+        data = directory.problem
     if data is None:
         data = folder / directory.problem.name
         prepare(config.problem, data)
@@ -145,12 +149,11 @@ def data_to_try(comparison: Comparison, folder: Path, *, fresh: bool) -> Path:
     return data
 
 
-def _must_prepare(comparison: Comparison) -> bool:
+def must_prepare(config: RunConfig, directory: ComparisonDirectory) -> bool:
     """Whether a begun comparison has no prepared data that are still those of its path."""
-    directory = comparison.directory
     stored = existing_comparison(directory.path).config
-    path = comparison.config.problem.path
-    return stored.problem.path != path or not can_be_mapped(directory.problem)
+    is_another = stored.problem.path != config.problem.path
+    return is_another or not can_be_mapped(directory.problem)
 
 
 def _prepare_again(comparison: Comparison) -> None:

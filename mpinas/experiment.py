@@ -61,7 +61,7 @@ def run_comparison(comparison: Comparison, job: Job, *, fresh: bool = False) -> 
 def _open_all(comparison: Comparison, data: Path, job: Job, opened: ExitStack) -> list[Lane] | None:
     """Those that are not done, in their order; None where the job is to stop.
 
-    The ones that have begun first: where another job has one of them, nothing is made anew.
+    The ones that have begun first: where another job has one of them, nothing is changed.
     """
     lanes: dict[str, Lane] = {}
 
@@ -75,17 +75,15 @@ def _open_all(comparison: Comparison, data: Path, job: Job, opened: ExitStack) -
                 other.monitor.write()  # a sign of life
         return True
 
-    begun: list[ComparedRun] = []
-    new: list[ComparedRun] = []
-    for run in comparison.runs:
-        if is_done(run):
-            _mend(run, job)
-        else:
-            (begun if RunDirectory(run.path).exists() else new).append(run)
+    done = [run for run in comparison.runs if is_done(run)]
+    open_ones = [run for run in comparison.runs if run not in done]
+    begun = [run for run in open_ones if RunDirectory(run.path).exists()]
     if not open_these(begun):
         return None
+    for run in done:
+        _mend(run, data, job)
     save_config(comparison)  # of this job, now that no other can be at work here
-    if not open_these(new):
+    if not open_these(run for run in open_ones if run not in begun):
         return None
     return [lanes[run.name] for run in comparison.runs if run.name in lanes]
 
@@ -95,7 +93,7 @@ def is_done(run: ComparedRun) -> bool:
     return RunDirectory(run.path).told() >= run.config.tuner.generations
 
 
-def _mend(run: ComparedRun, job: Job) -> None:
+def _mend(run: ComparedRun, data: Path, job: Job) -> None:
     """Puts back what the journals of a search that is done have lost: tables are made of them.
 
     One that was made shorter is done by that.
@@ -107,7 +105,7 @@ def _mend(run: ComparedRun, job: Job) -> None:
     owner = claim(directory, run.config.run.heartbeat_s, dead=dead)
     try:
         with logging_to(directory.log, run.name), acting(run.name):
-            renew_config(run.config, directory)
+            renew_config(with_data(run.config, data), directory)
             mend_directory(directory)
     finally:
         release(directory, owner)

@@ -20,7 +20,7 @@ from mpinas.config import RunConfig
 from mpinas.config_file import differing_keys, load_plain
 from mpinas.errors import RunDirectoryFault, UserMustChange, fault, unknown_name
 from mpinas.export_data import final_problem
-from mpinas.opening import KNOWLEDGE
+from mpinas.opening import KNOWLEDGE, with_absolute_path
 from mpinas.proposals import Proposal, Proposals
 from mpinas.records import (
     NetworkSpec,
@@ -33,7 +33,7 @@ from mpinas.records import (
     to_plain,
     trial_number,
 )
-from mpinas.results import results_of
+from mpinas.results import results_of, within
 from mpinas.run_directory import RunDirectory, existing_run
 from mpinas.streams import trial_seed
 from mpinas.trial.exported import ALWAYS, FINAL, FORMATS, Exported, FinalSettings, ModelFiles
@@ -166,7 +166,7 @@ def plan_export(wish: ExportWish) -> Plan:
     """
     directory = existing_run(wish.run)
     proposals = Proposals(directory)
-    results = list(results_of(directory))
+    results = list(within(results_of(directory), proposals.config.tuner.generations))
     chosen = winners(results, top=wish.top, trials=wish.trials, where=str(wish.run))
     config = _config(wish, directory, proposals.config)
     problem = final_problem(config, proposals.config, directory, inherit=wish.inherit)
@@ -184,12 +184,13 @@ def _config(wish: ExportWish, directory: RunDirectory, searched: RunConfig) -> R
     """
     shrinking = [one for one in wish.overrides if one.strip().startswith(OF_SHRINK)]
     if shrinking:
-        rule = "a final training shrinks nothing: the network is trained as the search left it"
-        cure = "Leave it out; --unshrunk trains what was before the shrink"
-        raise UserMustChange(fault("--set", rule, ", ".join(shrinking), cure=cure))
+        raise UserMustChange(_shrinks_nothing(", ".join(shrinking)))
     overrides = (*ALL_IMAGES, *NO_SHRINK, f"trial.epochs={wish.epochs}", *wish.overrides)
     plain = searched.model_dump(mode="json")
     config = load_plain(plain, overrides, KNOWLEDGE, str(directory.config))
+    config = with_absolute_path(config)
+    if config.trial.shrink.enabled or config.tuner.postprocess == "shrink":
+        raise UserMustChange(_shrinks_nothing("trial.shrink.enabled=true"))
     differing = [
         line for line in differing_keys(searched, config) if not line.startswith(MAY_DIFFER)
     ]
@@ -204,6 +205,12 @@ def _config(wish: ExportWish, directory: RunDirectory, searched: RunConfig) -> R
             )
         )
     return config
+
+
+def _shrinks_nothing(received: str) -> str:
+    rule = "a final training shrinks nothing: the network is trained as the search left it"
+    cure = "Leave it out; --unshrunk trains what was before the shrink"
+    return fault("--set", rule, received, cure=cure)
 
 
 class _Findings:

@@ -84,6 +84,11 @@ def read_config(options: RunOptions) -> RunConfig:
         ConfigurationFaults: all that is wrong with it.
     """
     config = load_config(options.config, options.overrides, KNOWLEDGE)
+    return with_absolute_path(config)
+
+
+def with_absolute_path(config: RunConfig) -> RunConfig:
+    """The configuration with the place of the data absolute, by default that of its problem."""
     path = config.problem.path or default_path(config.problem.name)
     if path is None:
         return config
@@ -167,7 +172,7 @@ def open_directory(
             logger.warning("the old run is kept as %s", aside)
         return made
     directory.make_folders()
-    if shared_file(config) is None and _must_prepare(config, directory):
+    if shared_file(config) is None and must_prepare(config, directory):
         with tempfile.TemporaryDirectory(dir=directory.path) as folder:
             prepared_file = Path(folder) / directory.problem.name
             prepare(config.problem, prepared_file)
@@ -207,14 +212,14 @@ def with_data_of(config: RunConfig, directory: RunDirectory) -> RunConfig:
     Raises:
         RunDirectoryFault, DataFault: see :func:`check_data`.
     """
-    if shared_file(config) is None and _must_prepare(config, directory):
+    if shared_file(config) is None and must_prepare(config, directory):
         return config
     check_data(config, directory)
     problem = config.problem.model_copy(update={"path": str(data_file(config, directory))})
     return config.model_copy(update={"problem": problem})
 
 
-def _must_prepare(config: RunConfig, directory: RunDirectory) -> bool:
+def must_prepare(config: RunConfig, directory: RunDirectory) -> bool:
     """Whether a begun run has no prepared data of its own that are still those of its path."""
     stored = stored_config(directory, KNOWLEDGE)
     return stored.problem.path != config.problem.path or not can_be_mapped(directory.problem)

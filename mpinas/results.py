@@ -39,6 +39,11 @@ def best_of(results: Iterable[TrialResult]) -> TrialResult | None:
     return best
 
 
+def within(results: Iterable[TrialResult], generations: int) -> Iterator[TrialResult]:
+    """Those of a search of so many generations: one can be made shorter while it is in the next."""
+    return (one for one in results if trial_number(one.trial_id)[0] < generations)
+
+
 def results_of(directory: RunDirectory) -> Iterator[TrialResult]:
     """The results in the journals of a run, generation by generation."""
     for file in directory.journals():

@@ -125,13 +125,13 @@ def existing_run(path: Path) -> RunDirectory:
                 cure="Give one of its runs",
             )
         )
-    below = (*searches_in(path), *map(RunDirectory, sorted(path.glob("*"))))
-    runs = [str(one.path) for one in below if one.exists()][:MOST_NAMED]
+    below = map(RunDirectory, sorted(path.glob("*")))
+    runs = [str(one.path) for one in (*searches_in(path), *below) if _can_be_seen(one)]
     raise RunDirectoryFault(
         fault(
             str(path),
             "not a run directory",
-            allowed=f"There are {', '.join(runs)} in it" if runs else "",
+            allowed=f"There are {', '.join(runs[:MOST_NAMED])} in it" if runs else "",
             cure="Give the directory that 'python -m mpinas run' named, e.g. runs/quickstart",
         )
     )
@@ -140,7 +140,15 @@ def existing_run(path: Path) -> RunDirectory:
 def searches_in(path: Path) -> list[RunDirectory]:
     """The searches that are in the directory of a comparison, whatever its configuration says."""
     found = map(RunDirectory, sorted(path.glob("e[0-9]*/*")))
-    return [one for one in found if one.exists()]
+    return [one for one in found if _can_be_seen(one)]
+
+
+def _can_be_seen(directory: RunDirectory) -> bool:
+    """Whether there is one, as far as it is not somebody's secret."""
+    try:
+        return directory.exists()
+    except OSError:
+        return False
 
 
 def create_run_directory(

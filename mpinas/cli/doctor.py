@@ -13,7 +13,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from mpinas import comparison_opening, opening
 from mpinas.cli.common import EXIT_DONE, EXIT_USER_MUST_CHANGE, guarded
+from mpinas.comparison import ComparisonDirectory, comparison_path
+from mpinas.config import RunConfig
 from mpinas.dispatch import ending, launch, mpi
 from mpinas.dispatch.post import World
 from mpinas.dispatch.settings import WorkerSettings, worker_settings
@@ -21,7 +24,7 @@ from mpinas.doctor.children import one_line
 from mpinas.doctor.examination import Report, Wish, answer, examine_alone, examine_job
 from mpinas.doctor.findings import is_wrong
 from mpinas.doctor.world_checks import Launch
-from mpinas.errors import LaunchFault
+from mpinas.errors import LaunchFault, UserMustChange
 from mpinas.opening import RunOptions, read_config, run_path
 from mpinas.problems import missing_data
 from mpinas.report.doctor_view import finding_lines, rank_table, to_json_view
@@ -97,14 +100,25 @@ def _wish(
         )
     options = RunOptions(config=config, out=out, overrides=overrides)
     read = read_config(options)
-    is_begun = RunDirectory(run_path(read, options)).problem.exists()  # it has data of its own
     return Wish(
         settings=worker_settings(read.trial, read.run),
         out=run_path(read, options),
         workers=workers or read.run.workers,
         limit_s=limit_s,
-        missing_data=() if is_begun else tuple(missing_data(read.problem)),
+        missing_data=() if _has_data(read, options) else tuple(missing_data(read.problem)),
     )
+
+
+def _has_data(config: RunConfig, options: RunOptions) -> bool:
+    """Whether a run or a comparison has begun there, and has these data of its own."""
+    run = RunDirectory(run_path(config, options))
+    comparison = ComparisonDirectory(comparison_path(config, options))
+    try:
+        if run.exists():
+            return not opening.must_prepare(config, run)
+        return comparison.exists() and not comparison_opening.must_prepare(config, comparison)
+    except UserMustChange:  # what stands there cannot be read; the run will say so
+        return False
 
 
 def _start() -> _Start:

@@ -117,9 +117,10 @@ def load(problem: ProblemConfig) -> ImageData:
 
 def missing_data(problem: ProblemConfig) -> Iterator[str]:
     """Yields a line where there is nothing that data could be read from; opens no file."""
-    yield from _path_faults(problem)
+    faults = list(_path_faults(problem))
+    yield from faults
     path = (problem.path or "").rpartition(":")[0] if problem.name == "python" else problem.path
-    if PROBLEMS[problem.name].needs_path and path and not pathlib.Path(path).exists():
+    if path and not faults and not pathlib.Path(path).expanduser().exists():
         cure = "Set problem.path to the data or to a prepared file"
         yield fault("problem.path", "there is no such file or folder", f"path={path}", cure=cure)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.text import Text
 
-from mpinas.report.comparison_tables import Rows, drawn, headline, progress_rows, tables
+from mpinas.report.comparison_tables import Rows, drawn, headline, progress_rows, remarks, tables
 from mpinas.report.comparison_view import ComparisonView
 
 ORDER = ("running", "stopped", "waiting", "done")
@@ -27,7 +27,7 @@ class ComparisonScreen:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         left = (options.height or console.height) - 2  # the headline, and the footnote
         yield Text(headline(self.view), no_wrap=True, overflow="crop")
-        results = [_titled(heading, rows) for heading, rows in self._tables()]
+        results = list(self._results())
         sizes = [_lines(console, options, one) for one in results]
         wanted = left - 2 - (sizes[0] if sizes else 0)  # a blank line, and the table's head
         searches = progress_rows(self.view)
@@ -45,13 +45,12 @@ class ComparisonScreen:
         if not is_whole:
             yield Text(FOOTNOTE, style="dim", no_wrap=True, overflow="crop")
 
-    def _tables(self) -> Iterator[tuple[str, Rows]]:
+    def _results(self) -> Iterator[RenderableType]:
+        """Tables, and what has to be known to read them."""
         if self.view.arms:
-            yield from tables(self.view)
-
-
-def _titled(heading: str, rows: Rows) -> RenderableType:
-    return Group(Text(), Text(heading, style="bold"), drawn(rows))
+            for heading, rows in tables(self.view):
+                yield Group(Text(), Text(heading, style="bold"), drawn(rows))
+        yield Group(*map(Text, remarks(self.view)))
 
 
 def _lines(console: Console, options: ConsoleOptions, one: RenderableType) -> int:

@@ -24,7 +24,7 @@ from mpinas.records import TrialResult, TrialStatus, trial_number
 from mpinas.report.estimates import Estimate, estimate
 from mpinas.report.kept import Kept, stamp_of
 from mpinas.report.training_flops import training_flops
-from mpinas.results import best_of, ending
+from mpinas.results import best_of, ending, within
 from mpinas.run_directory import RunDirectory, Status, load_status
 
 
@@ -206,10 +206,8 @@ def _measure(
 ) -> Measured:
     generations = run.config.tuner.generations
     by_generation: list[list[TrialResult]] = [[] for _ in range(generations)]
-    for one in results:
-        generation = trial_number(one.trial_id)[0]
-        if generation < generations:  # a search can be made shorter while it is in one
-            by_generation[generation].append(one)
+    for one in within(results, generations):
+        by_generation[trial_number(one.trial_id)[0]].append(one)
     results = tuple(one for some in by_generation for one in some)
     last = by_generation[-1]
     search_s = tuple(spent.get(generation, 0.0) for generation in range(generations))

@@ -12,7 +12,7 @@ from mpinas.config import RunConfig
 from mpinas.config_file import Knowledge
 from mpinas.ownership import is_alive
 from mpinas.records import TrialResult, to_plain, trial_number
-from mpinas.results import best_of, results_of
+from mpinas.results import best_of, results_of, within
 from mpinas.run_directory import (
     LostWorker,
     RunDirectory,
@@ -71,7 +71,8 @@ def load_run(
     """
     directory = existing_run(path)
     config = stored_config(directory, knowledge)
-    results = tuple(sorted(read(directory), key=lambda result: trial_number(result.trial_id)))
+    found = within(read(directory), config.tuner.generations)
+    results = tuple(sorted(found, key=lambda result: trial_number(result.trial_id)))
     return _view(config, directory, load_status(directory) or Status(), results)
 
 

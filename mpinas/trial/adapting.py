@@ -237,10 +237,13 @@ def scaling_layer(model: keras.Model) -> str | None:
     """The name of a first layer that scales grey levels, as in all models of ``export``."""
     inner = (one for one in model.layers if not isinstance(one, keras.layers.InputLayer))
     first = next(inner, None)
-    scales = isinstance(first, keras.layers.Normalization) or (
-        isinstance(first, keras.layers.Rescaling) and np.max(first.scale) < SMALLEST_SCALE_OF_UNIT
-    )
-    return str(first.name) if first is not None and scales else None
+    if isinstance(first, keras.layers.Normalization):
+        scale = 1 / np.sqrt(np.max(keras.ops.convert_to_numpy(first.variance)))
+    elif isinstance(first, keras.layers.Rescaling):
+        scale = np.max(first.scale)
+    else:
+        return None
+    return str(first.name) if scale < SMALLEST_SCALE_OF_UNIT else None
 
 
 def with_pixels(parts: Parts, pixels: Pixels) -> Parts:

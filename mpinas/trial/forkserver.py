@@ -93,7 +93,12 @@ def main(parent_pid: int, socket_fd: int, runner: str, quiet: bool) -> None:
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
     """Leads standard error into nothing, for libraries that write to it from C++."""
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)
     try:
         yield

@@ -419,6 +419,7 @@ def test_the_command_prints_what_it_wrote(tmp_path, config):
     ("first", "pixels"),
     [
         (layers.Normalization(mean=[127.0], variance=[50.0**2], name="scale_pixels"), "raw"),
+        (layers.Normalization(mean=[0.3], variance=[0.14]), "standardised"),
         (layers.Rescaling(1 / 127.5, offset=-1), "raw"),
         (layers.Rescaling(2.0, offset=-1), "standardised"),
         (layers.ReLU(), "standardised"),

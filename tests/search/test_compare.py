@@ -214,7 +214,7 @@ def test_a_comparison_made_shorter_is_done_with_all_its_searches(place: Path) ->
     assert [one["state"] for one in told["searches"]] == ["done"] * 2
     for arm in ("plain", "longer"):
         alone = json.loads(invoke("show", f"here/e0/{arm}", "--json").stdout)
-        assert (alone["status"], alone["generations"]) == ("done", 1)
+        assert (alone["status"], alone["generations"], len(alone["trials"])) == ("done", 1, 4)
 
 
 def test_a_damaged_configuration_has_a_cure(place: Path) -> None:

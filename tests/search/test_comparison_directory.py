@@ -17,6 +17,7 @@ from invoking import compare, invoke
 from searching import ARMS, COMPARED, config_file, found, with_key
 
 from mpinas import comparison_opening
+from mpinas.export import ExportWish, plan_export
 from mpinas.ownership import claim, release
 from mpinas.problems import open_prepared
 from mpinas.run_directory import RunDirectory
@@ -196,6 +197,53 @@ def test_other_data_at_another_path_are_not_taken_for_those_it_began_with(place:
     result = compare("--set", f"problem.path={moved}", *more)
     assert result.exit_code == 0, result.output
     assert open_prepared(place / "here" / "problem.h5").checksum == before
+
+
+def test_shared_data_that_became_others_are_refused(place: Path) -> None:
+    """Finished searches are not opened: arms of one table would have had different data."""
+    shared = place / "shared.h5"
+    for seed in (1, 2):
+        raw = arrays(place / f"{seed}.npz", seed)
+        out = place / f"{seed}.h5"
+        assert invoke("prepare", "arrays", "--from", raw, "--out", out).exit_code == 0
+    (place / "1.h5").rename(shared)
+    config_file(place, with_key(ONE_EXPERIMENT, "problem", name="arrays", path=str(shared)))
+    assert compare().exit_code == 0
+    third = ("--set", "comparison.arms.third={trial.epochs: 3}")
+    (place / "2.h5").rename(shared)
+    for options in ((), ("--dry-run",)):
+        refused = compare(*third, *options)
+        assert refused.exit_code == 2
+        assert "began with other data" in refused.stderr
+    assert not (place / "here" / "e0" / "third").exists()
+
+
+def test_what_another_job_works_on_stays_as_it_is(place: Path) -> None:
+    first = arrays(place / "1.npz", 1)
+    config_file(place, with_key(ONE_EXPERIMENT, "problem", name="arrays"))
+    assert compare("--set", f"problem.path={first}").exit_code == 0
+    longer = RunDirectory(place / "here" / "e0" / "longer")
+    longer.checkpoint(1).unlink()
+    first.rename(place / "2.npz")
+    files = [place / "here" / name for name in ("problem.h5", "comparison.yaml")]
+    files += sorted((place / "here").glob("e0/*/config.yaml"))
+    before = [(file.stat().st_ino, file.read_bytes()) for file in files]
+    owner = claim(longer, heartbeat_s=60.0, dead=None)
+    try:
+        assert compare("--set", f"problem.path={place / '2.npz'}").exit_code == 2
+    finally:
+        release(longer, owner)
+    assert [(file.stat().st_ino, file.read_bytes()) for file in files] == before
+
+
+def test_finished_searches_know_their_data_still_when_it_is_repeated(place: Path) -> None:
+    assert compare().exit_code == 0
+    directory = RunDirectory(place / "here" / "e0" / "plain")
+    before = directory.config.read_bytes()
+    assert compare().exit_code == 0
+    assert directory.config.read_bytes() == before
+    wish = ExportWish(run=directory.path, epochs=1, patience=1)
+    assert plan_export(wish).specs[0].problem.path == str(place / "here" / "problem.h5")
 
 
 @pytest.mark.parametrize("harm", ["a journal", "a line", "all journals"])

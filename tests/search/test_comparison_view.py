@@ -408,6 +408,7 @@ def test_a_screen_shows_where_searches_are_before_what_they_came_to(
     assert ("By generation" in text) == (height == 200)
     assert ("and 7 more" in text) == (height == 10)
     assert ("What did not fit" in lines[-1]) == (height < 200)
+    assert ("In brackets" in text) == (height == 200)
     assert len(lines) <= height
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,7 +156,13 @@ def test_inherited_weights_are_not_validated_by_what_they_learned_from(
 
 
 @pytest.mark.parametrize(
-    "override", ["trial.shrink.enabled=true", "trial.shrink.epochs=2", "tuner.postprocess=shrink"]
+    "override",
+    [
+        "trial.shrink.enabled=true",
+        "trial.shrink.epochs=2",
+        "tuner.postprocess=shrink",
+        "trial={runner: fake, epochs: 3, shrink: {enabled: true}}",
+    ],
 )
 def test_a_final_training_shrinks_nothing(run: RunDirectory, override: str) -> None:
     with pytest.raises(UserMustChange, match="shrinks nothing"):
@@ -237,9 +243,26 @@ def test_data_that_are_no_prepared_file_are_refused(
     assert plan_export(wish(directory)).specs
     with pytest.raises(UserMustChange, match="no such prepared file"):
         plan_export(wish(directory, overrides=(f"problem.path={path}",)))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    directory.problem.rename(tmp_path / "moved.h5")
+    (spec,) = plan_export(wish(directory, overrides=("problem.path=~/moved.h5",))).specs
+    assert spec.problem.path == str(tmp_path / "moved.h5")
 
 
-def test_a_place_that_is_no_run_names_those_in_it(tmp_path: Path) -> None:
+def refuse_secrets(exists: Callable[[RunDirectory], bool]) -> Callable[[RunDirectory], bool]:
+    """Looking into a folder that others may not enter is an error."""
+
+    def look(directory: RunDirectory) -> bool:
+        if directory.path.name == "secret":
+            raise PermissionError(13, "Permission denied", str(directory.config))
+        return exists(directory)
+
+    return look
+
+
+def test_a_place_that_is_no_run_names_those_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     new_run(tmp_path, "one")
     with pytest.raises(RunDirectoryFault, match=f"There are {tmp_path}/one in it"):
         existing_run(tmp_path)
@@ -248,6 +271,10 @@ def test_a_place_that_is_no_run_names_those_in_it(tmp_path: Path) -> None:
         with pytest.raises(RunDirectoryFault, match=r"e0/plain, .*e0/shrink"):
             existing_run(place)
     comparison.directory.config.unlink()
+    monkeypatch.setattr(RunDirectory, "exists", refuse_secrets(RunDirectory.exists))
+    (tmp_path / "secret").mkdir()
+    with pytest.raises(RunDirectoryFault, match="There are"):
+        existing_run(tmp_path)
     with pytest.raises(RunDirectoryFault, match=r"There are .*e0/plain, "):
         existing_run(comparison.directory.path)
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from searching import FAKE_SEARCH, with_key
+from data_files import random_arrays, save_npz
+from invoking import invoke
+from searching import COMPARED, FAKE_SEARCH, config_file, with_key
 
 from mpinas.cli.doctor import _wish
 from mpinas.dispatch import ending
@@ -35,7 +37,6 @@ from mpinas.doctor.world_checks import (
 )
 from mpinas.records import from_json, to_json
 from mpinas.report.doctor_view import finding_lines, number_ranges, to_json_view
-from mpinas.run_directory import RunDirectory
 from mpinas.trial.visible_devices import VISIBLE
 from mpinas.walltime import ScheduledEnd
 
@@ -612,6 +613,7 @@ def test_each_gpu_of_a_launcher_that_calls_them_all_alike_is_tried() -> None:
     ("problem", "words"),
     [
         ({"name": "cifar10"}, "there are no data"),
+        ({"name": "cifar10", "path": "nowhere.tar.gz"}, "there is no such file or folder"),
         ({"name": "images", "path": "nowhere"}, "there is no such file or folder"),
         ({"name": "python", "path": "nowhere.py:load"}, "there is no such file or folder"),
         ({"name": "images", "path": "."}, ""),
@@ -624,10 +626,25 @@ def test_data_that_the_run_would_miss_are_a_finding(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "search.yaml").write_text(with_key(FAKE_SEARCH, "problem", **problem))
 
-    def missing() -> tuple[str, ...]:
-        return _wish(tmp_path / "search.yaml", (), None, None, 60.0).missing_data
+    found = _wish(tmp_path / "search.yaml", (), None, None, 60.0).missing_data
+    assert [words in line for line in found] == [True] * bool(words)
 
-    assert [words in line for line in missing()] == [True] * bool(words)
-    (tmp_path / "runs" / "small").mkdir(parents=True)
-    RunDirectory(tmp_path / "runs" / "small").problem.touch()
-    assert missing() == (), "a run that has begun has its own"
+
+def test_what_has_begun_has_data_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_scheduler: None
+) -> None:
+    """Of another path it would have to make them, which the doctor tells."""
+    monkeypatch.chdir(tmp_path)
+    raw = save_npz(random_arrays((8, 8, 1), classes=2, training=80), tmp_path)
+    text = with_key(COMPARED, "problem", name="arrays", path=str(raw))
+    file = config_file(tmp_path, with_key(text, "trial", batch_size=8))
+
+    def missing(*overrides: str, out: Path | None = None) -> tuple[str, ...]:
+        return _wish(file, overrides, out, None, 60.0).missing_data
+
+    assert invoke("run", file).exit_code == 0
+    assert invoke("compare", file, "--experiments", "1", "--out", "both").exit_code == 0
+    raw.rename(tmp_path / "elsewhere.npz")
+    assert missing() == missing(out=Path("both")) == ()
+    assert len(missing(out=Path("new"))) == 1
+    assert len(missing("problem.path=gone.h5")) == 1
