@@ -120,7 +120,8 @@ def open_lane(config: RunConfig, place: Place, job: Job) -> Iterator[Lane | None
                 renew_config(config, directory)
                 mend_directory(directory)
                 search = Search(search_setting(config, directory), directory, start_state)
-                word = "going on" if directory.journals() else "beginning"
+                is_begun = search.generation > 0 or directory.journals()
+                word = "going on" if is_begun else "beginning"
                 logger.info("%s from %s", word, _newest(directory, search.generation))
             monitor = Monitor(
                 directory, owner, workers=job.executor.workers(), generation=search.generation
