@@ -15,7 +15,7 @@ from mpinas.report.comparison_view import ComparisonView
 ORDER = ("running", "stopped", "waiting", "done")
 """Of the states of searches: what goes on stands above."""
 LEAST_SEARCHES = 4
-FOOTNOTE = "What did not fit: 'python -m mpinas show' in a pipe, or after Ctrl-C 'report'."
+FOOTNOTE = "What did not fit stands in 'python -m mpinas show RUN | less', and in 'report'."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
