@@ -242,6 +242,9 @@ def test_finished_searches_know_their_data_still_when_it_is_repeated(place: Path
     before = directory.config.read_bytes()
     assert compare().exit_code == 0
     assert directory.config.read_bytes() == before
+    directory.config.unlink()
+    assert compare().exit_code == 0
+    assert directory.config.read_bytes() == before, "what is lost is put back"
     wish = ExportWish(run=directory.path, epochs=1, patience=1)
     assert plan_export(wish).specs[0].problem.path == str(place / "here" / "problem.h5")
 
