@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import logging
-import tempfile
+from functools import partial
 from pathlib import Path
 
 from mpinas.comparison import Comparison, ComparisonDirectory, existing_comparison
 from mpinas.config import RunConfig
 from mpinas.config_file import dump_config
 from mpinas.errors import RunDirectoryFault, fault
-from mpinas.opening import (
-    aside_of,
-    can_be_mapped,
-    check_directory,
+from mpinas.opening import aside_of, check_directory
+from mpinas.ownership import refuse_if_owned
+from mpinas.problems import check_problem, open_prepared, prepare
+from mpinas.problems.prepared import PreparedProblem
+from mpinas.run_data import (
+    are_of_another_path,
+    data_file,
+    prepare_again,
     refuse_other_data,
     shared_file,
     tell_of_data,
 )
-from mpinas.ownership import refuse_if_owned
-from mpinas.problems import check_problem, open_prepared, prepare
 from mpinas.run_directory import RunDirectory, create_directory, refuse_if_taken, write_whole
 
 logger = logging.getLogger(__name__)
@@ -100,11 +102,12 @@ def begin_comparison(comparison: Comparison, *, fresh: bool) -> Path:
         if shared_file(config) is None and must_prepare(config, directory):
             for search in directory.searches():
                 refuse_if_owned(search)
-            _prepare_again(comparison)
-        data = _data_of(comparison, directory)
-        _refuse_other_data(comparison, data)
-        _check_data(comparison, data)
-    return _data_of(comparison, directory)
+            prepare_again(
+                config.problem, directory.problem, partial(_refuse_other_data, comparison)
+            )
+        _refuse_other_data(comparison, open_prepared(data_file(config, directory)))
+        _check_data(comparison, data_file(config, directory))
+    return data_file(config, directory)
 
 
 def _fill(comparison: Comparison, directory: ComparisonDirectory) -> None:
@@ -112,15 +115,10 @@ def _fill(comparison: Comparison, directory: ComparisonDirectory) -> None:
     config = comparison.config
     if shared_file(config) is None:
         prepare(config.problem, directory.problem)
-    data = _data_of(comparison, directory)
+    data = data_file(config, directory)
     _check_data(comparison, data)
     tell_of_data(data)
     write_whole(directory.config, dump_config(config), durable=True)
-
-
-def _data_of(comparison: Comparison, directory: ComparisonDirectory) -> Path:
-    """The prepared file: the one that the configuration names, or the directory's own."""
-    return shared_file(comparison.config) or directory.problem
 
 
 def _check_data(comparison: Comparison, data: Path) -> None:
@@ -145,29 +143,17 @@ def data_to_try(comparison: Comparison, folder: Path, *, fresh: bool) -> Path:
         data = folder / directory.problem.name
         prepare(config.problem, data)
     if is_begun:
-        _refuse_other_data(comparison, data)
+        _refuse_other_data(comparison, open_prepared(data))
     return data
 
 
 def must_prepare(config: RunConfig, directory: ComparisonDirectory) -> bool:
     """Whether a begun comparison has no prepared data that are still those of its path."""
     stored = existing_comparison(directory.path).config
-    is_another = stored.problem.path != config.problem.path
-    return is_another or not can_be_mapped(directory.problem)
+    return are_of_another_path(config, stored, directory.problem)
 
 
-def _prepare_again(comparison: Comparison) -> None:
-    """Raises RunDirectoryFault, and changes nothing, where a search began with other data."""
-    directory = comparison.directory
-    with tempfile.TemporaryDirectory(dir=directory.path) as folder:
-        prepared_file = Path(folder) / directory.problem.name
-        prepare(comparison.config.problem, prepared_file)
-        _refuse_other_data(comparison, prepared_file)
-        prepared_file.replace(directory.problem)
-
-
-def _refuse_other_data(comparison: Comparison, data: Path) -> None:
-    prepared = open_prepared(data)
+def _refuse_other_data(comparison: Comparison, prepared: PreparedProblem) -> None:
     for run in comparison.runs:
         refuse_other_data(RunDirectory(run.path), prepared)
 
@@ -175,9 +161,3 @@ def _refuse_other_data(comparison: Comparison, data: Path) -> None:
 def save_config(comparison: Comparison) -> None:
     """What the comparison is of from now on."""
     write_whole(comparison.directory.config, dump_config(comparison.config), durable=True)
-
-
-def with_data(config: RunConfig, data: Path) -> RunConfig:
-    """Of a search that takes the data from this file."""
-    problem = config.problem.model_copy(update={"path": str(data.absolute())})
-    return config.model_copy(update={"problem": problem})

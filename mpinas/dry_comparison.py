@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mpinas.comparison import Comparison
-from mpinas.comparison_opening import check_comparison, data_to_try, with_data
+from mpinas.comparison_opening import check_comparison, data_to_try
 from mpinas.dispatch.base import Executor
 from mpinas.dry_run import DryRun, dry_search
-from mpinas.opening import shared_file
 from mpinas.records import BYTES_PER_MB
+from mpinas.run_data import shared_file, with_data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

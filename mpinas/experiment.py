@@ -17,12 +17,12 @@ from mpinas.comparison_opening import (
     begin_comparison,
     check_comparison,
     save_config,
-    with_data,
 )
 from mpinas.mending import mend_directory
 from mpinas.opening import renew_config
 from mpinas.ownership import claim, release, watch_owner
 from mpinas.pump import Lane
+from mpinas.run_data import with_data
 from mpinas.run_directory import RunDirectory
 from mpinas.run_log import acting, logging_to
 from mpinas.session import Job, Place, drive, open_lane, telling_of_the_disk

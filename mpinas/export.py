@@ -190,7 +190,7 @@ def _config(wish: ExportWish, directory: RunDirectory, searched: RunConfig) -> R
     config = load_plain(plain, overrides, KNOWLEDGE, str(directory.config))
     config = with_absolute_path(config)
     if config.trial.shrink.enabled or config.tuner.postprocess == "shrink":
-        raise UserMustChange(_shrinks_nothing("trial.shrink.enabled=true"))
+        raise UserMustChange(_shrinks_nothing(", ".join(wish.overrides)))
     differing = [
         line for line in differing_keys(searched, config) if not line.startswith(MAY_DIFFER)
     ]

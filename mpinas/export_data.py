@@ -8,11 +8,12 @@ import numpy as np
 
 from mpinas.config import RunConfig
 from mpinas.errors import DataFault, UserMustChange, fault
-from mpinas.opening import check_data, data_file, problem_spec, shared_file
+from mpinas.opening import problem_spec
 from mpinas.problems import open_prepared
 from mpinas.problems.prepared import PreparedProblem
 from mpinas.problems.splits import split
 from mpinas.records import ProblemSpec
+from mpinas.run_data import check_data, data_file, shared_file
 from mpinas.run_directory import RunDirectory
 
 GIVE_DATA = "Give them with --set problem.path=FILE, as 'python -m mpinas prepare' writes it"

@@ -13,27 +13,35 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from mpinas.checkpoint import DamagedCheckpoint, load_checkpoint
 from mpinas.config import RunConfig
 from mpinas.config_file import Knowledge, differing_keys, dump_config, load_config
 from mpinas.config_shrink import drift_warnings
 from mpinas.config_values import RangeDomain
-from mpinas.errors import DataFault, RunDirectoryFault, fault
+from mpinas.errors import RunDirectoryFault, fault
 from mpinas.ownership import refuse_if_owned
 from mpinas.problems import (
     PROBLEMS,
     PreparedProblem,
-    check_problem,
     check_problem_section,
     default_path,
-    is_prepared,
     open_prepared,
     parts_of,
     prepare,
 )
 from mpinas.records import ProblemSpec
+from mpinas.run_data import (
+    are_of_another_path,
+    check_data,
+    data_file,
+    prepare_again,
+    refuse_other_data,
+    shared_file,
+    tell_of_data,
+    with_data,
+)
 from mpinas.run_directory import (
     RunDirectory,
     create_run_directory,
@@ -90,10 +98,7 @@ def read_config(options: RunOptions) -> RunConfig:
 def with_absolute_path(config: RunConfig) -> RunConfig:
     """The configuration with the place of the data absolute, by default that of its problem."""
     path = config.problem.path or default_path(config.problem.name)
-    if path is None:
-        return config
-    problem = config.problem.model_copy(update={"path": str(Path(path).expanduser().absolute())})
-    return config.model_copy(update={"problem": problem})
+    return config if path is None else with_data(config, Path(path).expanduser())
 
 
 def run_path(config: RunConfig, options: RunOptions) -> Path:
@@ -173,37 +178,10 @@ def open_directory(
         return made
     directory.make_folders()
     if shared_file(config) is None and must_prepare(config, directory):
-        with tempfile.TemporaryDirectory(dir=directory.path) as folder:
-            prepared_file = Path(folder) / directory.problem.name
-            prepare(config.problem, prepared_file)
-            refuse_other_data(directory, open_prepared(prepared_file))
-            prepared_file.replace(directory.problem)
-    check_data(config, directory, verify=not is_checked)
+        prepare_again(config.problem, directory.problem, partial(refuse_other_data, directory))
+    if not is_checked:
+        check_data(config, directory)
     return directory
-
-
-def check_data(config: RunConfig, directory: RunDirectory, *, verify: bool = True) -> None:
-    """Refuses prepared data that a run cannot go on with.
-
-    Args:
-        verify: read them all.
-
-    Raises:
-        RunDirectoryFault: the run began with other data.
-        DataFault: the data are damaged, or not those that the configuration means.
-    """
-    prepared = open_prepared(data_file(config, directory), verify=verify)
-    refuse_other_data(directory, prepared)
-    check_problem(config.problem, prepared, config.trial.batch_size)
-
-
-def can_be_mapped(file: Path) -> bool:
-    """Whether there is a prepared file of this version; another is made anew."""
-    try:
-        open_prepared(file)
-    except DataFault:
-        return False
-    return True
 
 
 def with_data_of(config: RunConfig, directory: RunDirectory) -> RunConfig:
@@ -215,48 +193,12 @@ def with_data_of(config: RunConfig, directory: RunDirectory) -> RunConfig:
     if shared_file(config) is None and must_prepare(config, directory):
         return config
     check_data(config, directory)
-    problem = config.problem.model_copy(update={"path": str(data_file(config, directory))})
-    return config.model_copy(update={"problem": problem})
+    return with_data(config, data_file(config, directory))
 
 
 def must_prepare(config: RunConfig, directory: RunDirectory) -> bool:
     """Whether a begun run has no prepared data of its own that are still those of its path."""
-    stored = stored_config(directory, KNOWLEDGE)
-    return stored.problem.path != config.problem.path or not can_be_mapped(directory.problem)
-
-
-def data_file(config: RunConfig, directory: RunDirectory) -> Path:
-    """The prepared file that trials map: the one the configuration names, or the run's own."""
-    return shared_file(config) or directory.problem
-
-
-def shared_file(config: RunConfig) -> Path | None:
-    """The prepared file that the configuration names; None where it names other data or none."""
-    path = config.problem.path
-    return Path(path) if path is not None and is_prepared(Path(path)) else None
-
-
-def refuse_other_data(directory: RunDirectory, prepared: PreparedProblem) -> None:
-    """Refuses data that differ from those the run began with, as far as anything tells."""
-    begun_with = _data_begun_with(directory)
-    if begun_with is not None and prepared.checksum != begun_with:
-        raise RunDirectoryFault(
-            fault(
-                str(directory.path),
-                "began with other data",
-                f"data={prepared.source}",
-                cure="Give the data it began with, or begin a run with these: another --out, or "
-                "--fresh",
-            )
-        )
-
-
-def _data_begun_with(directory: RunDirectory) -> str | None:
-    """The checksum of the data, of the first checkpoint that is intact."""
-    for file in (directory.start, *directory.generation_files()):
-        with contextlib.suppress(DamagedCheckpoint):
-            return str(load_checkpoint(file).about["data"])
-    return None
+    return are_of_another_path(config, stored_config(directory, KNOWLEDGE), directory.problem)
 
 
 def aside_of(path: Path) -> Path:
@@ -277,16 +219,10 @@ def fill_directory(config: RunConfig, directory: RunDirectory, *, is_checked: bo
     """
     if shared_file(config) is None:
         prepare(config.problem, directory.problem)
-    check_data(config, directory, verify=not is_checked)
     if not is_checked:
+        check_data(config, directory)
         tell_of_data(data_file(config, directory))
     write_whole(directory.config, dump_config(config))
-
-
-def tell_of_data(file: Path) -> None:
-    """Logs what there is to know of prepared data."""
-    for remark in open_prepared(file).remarks:
-        logger.info("data: %s", remark)
 
 
 def renew_config(config: RunConfig, directory: RunDirectory) -> None:

@@ -42,6 +42,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("weights",),
     ("checkpoint",),
     ("attempts", "mending", "monitor", "run_log", "stored_config"),
+    ("run_data",),
     ("search",),
     ("pump",),
     ("opening",),

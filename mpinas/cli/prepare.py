@@ -22,7 +22,7 @@ from mpinas.opening import KNOWLEDGE
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="The prepared file [data/PROBLEM.h5; of one's own data, named for them].",
+    help="The prepared file [data/PROBLEM.h5; for data of your own, data/NAME.h5].",
 )
 @click.option("--classes", type=int, metavar="N", help="Only the first N classes.")
 @click.option("--image-size", metavar="HEIGHTxWIDTH", help="Scale and crop image files to this.")

@@ -85,7 +85,7 @@ def check_problem_section(problem: ProblemConfig) -> Iterator[str]:
     if entry is None:
         yield unknown_name("problem.name", problem.name, PROBLEMS, "problem")
     elif entry.needs_path and problem.path is None:
-        cure = "Set problem.path (of 'prepare', --from) to the data or to a prepared file"
+        cure = "Set problem.path, of 'prepare' --from, to the data or to a prepared file"
         yield fault("problem.path", f"problem {problem.name} needs data", "path=None", cure=cure)
 
 

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.text import Text
 
-from mpinas.report.comparison_tables import Rows, drawn, headline, progress_rows, remarks, tables
+from mpinas.report.comparison_tables import (
+    Rows,
+    drawn,
+    headline,
+    progress_rows,
+    remarks,
+    tables,
+    titled,
+)
 from mpinas.report.comparison_view import ComparisonView
 
 ORDER = ("running", "stopped", "waiting", "done")
@@ -49,7 +57,7 @@ class ComparisonScreen:
         """Tables, and what has to be known to read them."""
         if self.view.arms:
             for heading, rows in tables(self.view):
-                yield Group(Text(), Text(heading, style="bold"), drawn(rows))
+                yield titled(heading, rows)
         yield Group(*map(Text, remarks(self.view)))
 
 

@@ -50,7 +50,7 @@ def render_comparison(view: ComparisonView) -> RenderableType:
     parts: list[RenderableType] = [Text(headline(view))]
     if view.arms:
         for heading, rows in tables(view):
-            parts += [Text(), Text(heading, style="bold"), drawn(rows)]
+            parts.append(titled(heading, rows))
     if len(view.experiments) < view.comparison.experiments:
         parts += [Text(), drawn(progress_rows(view))]
     parts += [Text(line) for line in remarks(view)]
@@ -222,13 +222,18 @@ def _about_failures(view: ComparisonView) -> Iterator[str]:
     if any(count and end not in harmless for arm in view.arms for end, count in arm.ends.items()):
         yield "Failed trials took time and have no accuracy."
     if any(arm.ends.get(TrialStatus.INFEASIBLE.value) for arm in view.arms):
-        yield "Infeasible networks were not built: they took no time and have no accuracy."
+        yield "Infeasible networks were not trained and have no accuracy."
     untold = [f"{arm.untold_flops} of {arm.name}" for arm in view.arms if arm.untold_flops]
     if untold:
         yield (
             f"Nobody knows the FLOPs of failed trials ({', '.join(untold)}): they count as none, "
             "which flatters an arm that fails more often than another."
         )
+
+
+def titled(heading: str, rows: Rows) -> RenderableType:
+    """A table below its heading."""
+    return Group(Text(), Text(heading, style="bold"), drawn(rows))
 
 
 def drawn(rows: Rows) -> Table:

@@ -14,7 +14,7 @@ import yaml
 from invoking import compare, invoke
 from searching import ARMS, COMPARED, FAKE_SEARCH, config_file, found, new_run, with_key
 
-from mpinas import comparison_opening, opening
+from mpinas import comparison_opening, run_data
 from mpinas.checkpoint import load_checkpoint
 from mpinas.comparison import Comparison, comparison_of
 from mpinas.errors import ConfigurationFaults
@@ -194,7 +194,7 @@ def test_the_data_are_read_once_for_all_searches(
             verified.append(file)
         return open_prepared(file, verify=verify)
 
-    for module in (opening, comparison_opening):
+    for module in (run_data, comparison_opening):
         monkeypatch.setattr(module, "open_prepared", counted)
     for experiments in ("1", "2"):
         verified.clear()

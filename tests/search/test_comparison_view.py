@@ -355,7 +355,7 @@ def infeasible(spec: TrialSpec) -> TrialResult:
     )
 
 
-def test_infeasible_networks_took_no_time(tmp_path: Path) -> None:
+def test_infeasible_networks_are_no_failed_trials(tmp_path: Path) -> None:
     def evaluate(run: ComparedRun, spec: TrialSpec) -> TrialResult:
         first = trial_number(spec.trial_id) == (0, 0)
         return infeasible(spec) if first else ended(spec, 0.5, 1.0)
