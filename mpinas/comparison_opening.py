@@ -102,11 +102,8 @@ def begin_comparison(comparison: Comparison, *, fresh: bool) -> Path:
         if shared_file(config) is None and must_prepare(config, directory):
             for search in directory.searches():
                 refuse_if_owned(search)
-            prepare_again(
-                config.problem, directory.problem, partial(_refuse_other_data, comparison)
-            )
-        _refuse_other_data(comparison, open_prepared(data_file(config, directory)))
-        _check_data(comparison, data_file(config, directory))
+            prepare_again(config.problem, directory.problem, partial(_refuse_data, comparison))
+        _refuse_data(comparison, open_prepared(data_file(config, directory), verify=True))
     return data_file(config, directory)
 
 
@@ -116,14 +113,19 @@ def _fill(comparison: Comparison, directory: ComparisonDirectory) -> None:
     if shared_file(config) is None:
         prepare(config.problem, directory.problem)
     data = data_file(config, directory)
-    _check_data(comparison, data)
+    _check_arms(comparison, open_prepared(data, verify=True))
     tell_of_data(data)
     write_whole(directory.config, dump_config(config), durable=True)
 
 
-def _check_data(comparison: Comparison, data: Path) -> None:
-    """Reads them once for all searches; raises DataFault where an arm cannot use them."""
-    prepared = open_prepared(data, verify=True)
+def _refuse_data(comparison: Comparison, prepared: PreparedProblem) -> None:
+    """Raises as :func:`begin_comparison`."""
+    _refuse_other_data(comparison, prepared)
+    _check_arms(comparison, prepared)
+
+
+def _check_arms(comparison: Comparison, prepared: PreparedProblem) -> None:
+    """Raises DataFault where an arm cannot use the data."""
     for run in comparison.runs[: len(comparison.arms)]:
         check_problem(run.config.problem, prepared, run.config.trial.batch_size)
 

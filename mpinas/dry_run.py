@@ -19,7 +19,9 @@ from mpinas.opening import (
     search_setting,
     with_data_of,
 )
+from mpinas.problems import open_prepared
 from mpinas.records import BYTES_PER_MB, Costs, Finished, Progress, TrialResult, TrialSpec
+from mpinas.run_data import data_file, refuse_other_data
 from mpinas.run_directory import RunDirectory, create_run_directory
 from mpinas.search import Search
 from mpinas.starting import load_start
@@ -74,13 +76,18 @@ def dry_run(config: RunConfig, options: RunOptions, executor: Executor) -> DryRu
     if options.start_from is not None:
         load_start(config, options.start_from, None if options.fresh else RunDirectory(path))
     begun = RunDirectory(path)
-    if begun.exists() and not options.fresh:
-        config = with_data_of(config, begun)
-    return dry_search(config, executor)
+    if options.fresh or not begun.exists():
+        return dry_search(config, executor)
+    return dry_search(with_data_of(config, begun), executor, begun=begun)
 
 
-def dry_search(config: RunConfig, executor: Executor) -> DryRun:
+def dry_search(
+    config: RunConfig, executor: Executor, *, begun: RunDirectory | None = None
+) -> DryRun:
     """Trains one candidate for two epochs, whatever directory the search would be in.
+
+    Args:
+        begun: the run that would go on, whose data they have to be.
 
     Raises:
         UserMustChange, MpinasError: as :func:`dry_run`.
@@ -89,6 +96,8 @@ def dry_search(config: RunConfig, executor: Executor) -> DryRun:
         directory = create_run_directory(
             Path(folder) / config.name, lambda new: fill_directory(config, new)
         )
+        if begun is not None:
+            refuse_other_data(begun, open_prepared(data_file(config, directory)))
         setting = search_setting(config, directory)
         median = _median_candidate(Search(setting, directory), config)
         measured = _try_out(median, executor)

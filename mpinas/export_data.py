@@ -36,7 +36,7 @@ def final_problem(
     """
     file = data_file(config, directory)
     _refuse_other_file(config, searched)
-    _refuse_lost_data(file)
+    _refuse_lost_data(file, config.problem.path)
     check_data(config, directory)
     prepared = open_prepared(file)
     problem = problem_spec(config, prepared, file)
@@ -54,11 +54,16 @@ def _refuse_other_file(config: RunConfig, searched: RunConfig) -> None:
         )
 
 
-def _refuse_lost_data(file: Path) -> None:
-    """Raises DataFault where the prepared data of the run were moved or removed."""
+def _refuse_lost_data(file: Path, named: str | None) -> None:
+    """Raises DataFault where the prepared data of the run were moved or removed.
+
+    Args:
+        named: by the configuration: a prepared file that is shared, or what was prepared.
+    """
     if not file.is_file():
+        lost = named if named is not None and Path(named).suffix == file.suffix else str(file)
         raise DataFault(
-            fault(str(file), "no such prepared file: the run's data are gone", cure=GIVE_DATA)
+            fault(lost, "no such prepared file: the run's data are gone", cure=GIVE_DATA)
         )
 
 

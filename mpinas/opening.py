@@ -37,7 +37,7 @@ from mpinas.run_data import (
     check_data,
     data_file,
     prepare_again,
-    refuse_other_data,
+    refuse_data,
     shared_file,
     tell_of_data,
     with_data,
@@ -178,7 +178,7 @@ def open_directory(
         return made
     directory.make_folders()
     if shared_file(config) is None and must_prepare(config, directory):
-        prepare_again(config.problem, directory.problem, partial(refuse_other_data, directory))
+        prepare_again(config.problem, directory.problem, partial(refuse_data, config, directory))
     if not is_checked:
         check_data(config, directory)
     return directory

@@ -71,7 +71,11 @@ def are_of_another_path(config: RunConfig, stored: RunConfig, prepared_file: Pat
 def prepare_again(
     problem: ProblemConfig, file: Path, refuse: Callable[[PreparedProblem], None]
 ) -> None:
-    """Puts data that are prepared anew in the place of a file, unless they are refused."""
+    """Puts data that are prepared anew in the place of a file, unless they are refused.
+
+    Args:
+        refuse: all that could be wrong with them: in place they count as the right ones.
+    """
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         new = Path(folder) / file.name
         prepare(problem, new)
@@ -86,7 +90,11 @@ def check_data(config: RunConfig, directory: RunDirectory) -> None:
         RunDirectoryFault: the run began with other data.
         DataFault: the data are damaged, or not those that the configuration means.
     """
-    prepared = open_prepared(data_file(config, directory), verify=True)
+    refuse_data(config, directory, open_prepared(data_file(config, directory), verify=True))
+
+
+def refuse_data(config: RunConfig, directory: RunDirectory, prepared: PreparedProblem) -> None:
+    """Refuses data that a run cannot go on with. Raises as :func:`check_data`."""
     refuse_other_data(directory, prepared)
     check_problem(config.problem, prepared, config.trial.batch_size)
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import sysconfig
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,12 +114,12 @@ def _has_data(config: RunConfig, options: RunOptions) -> bool:
     """Whether a run or a comparison has begun there, and has these data of its own."""
     run = RunDirectory(run_path(config, options))
     comparison = ComparisonDirectory(comparison_path(config, options))
-    try:
-        if run.exists():
-            return not opening.must_prepare(config, run)
+    with suppress(UserMustChange):  # what stands there cannot be read; the run will say so
+        if run.exists() and not opening.must_prepare(config, run):
+            return True
+    with suppress(UserMustChange):
         return comparison.exists() and not comparison_opening.must_prepare(config, comparison)
-    except UserMustChange:  # what stands there cannot be read; the run will say so
-        return False
+    return False
 
 
 def _start() -> _Start:

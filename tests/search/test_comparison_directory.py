@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from comparing import drive_run, new_comparison
+from data_files import random_arrays, save_npz
 from invoking import compare, invoke
 from searching import ARMS, COMPARED, config_file, found, with_key
 
@@ -216,6 +218,28 @@ def test_shared_data_that_became_others_are_refused(place: Path) -> None:
         assert refused.exit_code == 2
         assert "began with other data" in refused.stderr
     assert not (place / "here" / "e0" / "third").exists()
+
+
+@pytest.mark.parametrize("verb", ["compare", "run"])
+def test_data_that_are_refused_do_not_stay_in_the_place_of_the_others(
+    place: Path, verb: str
+) -> None:
+    """Killed before a search had begun, there is nothing to compare them with."""
+    first = arrays(place / "1.npz", 1)
+    few = save_npz(random_arrays((8, 8, 1), classes=2, training=20), place)
+    config_file(place, with_key(ONE_EXPERIMENT, "problem", name="arrays", path=str(first)))
+    here = RunDirectory(place / "here")
+    again = (verb, "search.yaml", "--out", "here")
+    assert invoke(*again).exit_code == 0
+    before = open_prepared(here.problem).checksum
+    for search in [here, *map(RunDirectory, (place / "here").glob("e0/*"))]:
+        shutil.rmtree(search.checkpoints, ignore_errors=True)
+        shutil.rmtree(search.path / "journal", ignore_errors=True)
+    refused = invoke(*again, "--set", f"problem.path={few}")
+    assert refused.exit_code == 2
+    assert "fewer training images than one batch" in refused.stderr
+    assert open_prepared(here.problem).checksum == before
+    assert invoke(*again).exit_code == 0
 
 
 def test_what_another_job_works_on_stays_as_it_is(place: Path) -> None:

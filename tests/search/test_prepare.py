@@ -227,6 +227,19 @@ def test_a_dry_run_needs_raw_data_no_more_than_the_run_does(place):
     assert invoke(*command).exit_code == 0
 
 
+def test_a_dry_run_refuses_raw_data_that_became_others(place):
+    text = with_key(FAKE_SEARCH, "problem", name="arrays", path="data.npz")
+    config_file(place, with_key(text, "trial", batch_size=16))
+    command = ("run", "search.yaml", "--set", "tuner.generations=1")
+    assert invoke(*command).exit_code == 0
+    (place / "runs" / "small" / "problem.h5").unlink()
+    data_files.save_npz(data_files.random_arrays((6, 5, 1), training=80, test=8, seed=9), place)
+    for more in (("--dry-run",), ()):
+        result = invoke(*command, *more)
+        assert result.exit_code == 2
+        assert "began with other data" in result.stderr
+
+
 def test_a_link_is_written_through(place):
     (place / "scratch").mkdir()
     (place / "link.h5").symlink_to("scratch/data.h5")

@@ -648,3 +648,6 @@ def test_what_has_begun_has_data_of_its_own(
     assert missing() == missing(out=Path("both")) == ()
     assert len(missing(out=Path("new"))) == 1
     assert len(missing("problem.path=gone.h5")) == 1
+    Path("both").rename("runs/small-comparison")
+    Path("runs/small/problem.h5").unlink()
+    assert missing() == (), "of the two one has them"
